@@ -1,0 +1,30 @@
+# One interface target carries the language level, warnings and sanitizers for all of our own code.
+set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+
+add_library(bamba_compile_options INTERFACE)
+target_compile_features(bamba_compile_options INTERFACE cxx_std_20)
+# Kernels promise bit-identical results for any batch and any cut of a prompt. A compiler that contracts a*b+c into
+# an FMA in one loop and not in another breaks that promise, so contraction is ours to ask for, never the compiler's.
+target_compile_options(bamba_compile_options INTERFACE
+  -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wno-sign-conversion -Wnon-virtual-dtor
+  -ffp-contract=off)
+if(BAMBA_WERROR)
+  target_compile_options(bamba_compile_options INTERFACE -Werror)
+endif()
+if(BAMBA_SANITIZE)
+  target_compile_options(bamba_compile_options INTERFACE
+    -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -g)
+  target_link_options(bamba_compile_options INTERFACE -fsanitize=address,undefined)
+endif()
+if(BAMBA_TSAN)
+  target_compile_options(bamba_compile_options INTERFACE -fsanitize=thread -g)
+  target_link_options(bamba_compile_options INTERFACE -fsanitize=thread)
+endif()
+if(BAMBA_BUILD_FUZZERS)
+  if(NOT CMAKE_CXX_COMPILER_ID MATCHES "Clang")
+    message(FATAL_ERROR "BAMBA_BUILD_FUZZERS needs clang (libFuzzer); configure with -DCMAKE_CXX_COMPILER=clang++")
+  endif()
+  # Coverage for the library; the driver itself is linked by the fuzz targets only.
+  target_compile_options(bamba_compile_options INTERFACE -fsanitize=fuzzer-no-link)
+endif()

@@ -1,0 +1,1 @@
+# filled in below by the install rules

@@ -1,0 +1,55 @@
+// A fixed set of threads for parallel loops. The calling thread works too, so a pool of 1 has no thread of its own.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <exception>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "base/function_ref.h"
+
+namespace bamba {
+
+/// Processors this process may run on (its affinity mask), at least 1.
+int available_cpus();
+
+class ThreadPool {
+ public:
+  /// threads <= 0: available_cpus().
+  explicit ThreadPool(int threads);
+  ~ThreadPool();
+  ThreadPool(const ThreadPool&) = delete;
+  ThreadPool& operator=(const ThreadPool&) = delete;
+
+  int size() const { return static_cast<int>(workers_.size()) + 1; }
+
+  /// Runs body(task, worker) for task = 0..tasks-1, each once, on any worker in [0, size()); returns when all are
+  /// done. Tasks are handed out one by one: which worker gets which is not fixed, so results must not depend on it.
+  /// The first exception of a body is rethrown here. Calls from several threads take turns; a body must not start
+  /// another loop on the same pool.
+  void parallel_for(int64_t tasks, FunctionRef<void(int64_t task, int worker)> body);
+
+ private:
+  void worker_main(int worker);
+  void work(int worker);
+
+  std::vector<std::thread> workers_;
+  std::mutex turn_;  // one loop at a time
+
+  std::mutex mutex_;
+  std::condition_variable start_;
+  std::condition_variable done_;
+  uint64_t generation_ = 0;
+  int running_ = 0;
+  bool stop_ = false;
+
+  const FunctionRef<void(int64_t, int)>* body_ = nullptr;
+  int64_t tasks_ = 0;
+  std::atomic<int64_t> next_{0};
+  std::exception_ptr error_;
+};
+
+}  // namespace bamba
