@@ -17,16 +17,18 @@ namespace bamba {
 struct RopeConfig {
   std::string rope_type = "default";  ///< "default", "linear", "llama3" or "yarn"; others are refused by name
   double rope_theta = 10000.0;
-  double factor = 1.0;                             ///< linear, llama3, yarn
-  double low_freq_factor = 1.0;                    ///< llama3
-  double high_freq_factor = 4.0;                   ///< llama3
-  int64_t original_max_position_embeddings = 0;    ///< llama3, yarn; 0: max_position_embeddings
-  double beta_fast = 32.0;                         ///< yarn
-  double beta_slow = 1.0;                          ///< yarn
-  std::optional<double> attention_factor;          ///< yarn; default 0.1 ln(factor) + 1
-  std::optional<double> mscale;                    ///< yarn
-  std::optional<double> mscale_all_dim;            ///< yarn
-  bool truncate = true;                            ///< yarn: round the correction range to whole dimensions
+  double factor = 1.0;                           ///< linear, llama3, yarn
+  double low_freq_factor = 1.0;                  ///< llama3
+  double high_freq_factor = 4.0;                 ///< llama3
+  int64_t original_max_position_embeddings = 0;  ///< llama3, yarn; 0: max_position_embeddings
+  double beta_fast = 32.0;                       ///< yarn
+  double beta_slow = 1.0;                        ///< yarn
+  std::optional<double> attention_factor;        ///< yarn; default 0.1 ln(factor) + 1
+  std::optional<double> mscale;                  ///< yarn
+  std::optional<double> mscale_all_dim;          ///< yarn
+  bool truncate = true;                          ///< yarn: round the correction range to whole dimensions
+
+  bool operator==(const RopeConfig&) const = default;
 };
 
 enum class LayerType { mamba, attention };
@@ -83,15 +85,20 @@ struct BambaConfig {
   /// Number of parameters, by the formula of the model's shapes (a tied head is counted once).
   int64_t parameter_count() const;
 
-  /// Throws Error(invalid_config) that names the key, its value and what is allowed.
+  /// Throws Error(invalid_config) that names the key, its value and what is allowed. A config that passes has sizes
+  /// whose products fit in int64: every dimension of every tensor is at most 2^31, and parameter_count() < 2^55.
   void validate() const;
 
-  /// Reads the text of a config.json (validated). `origin` names it in messages.
+  /// Reads the text of a config.json (validated): Transformers 4's keys (torch_dtype, rope_theta, rope_scaling,
+  /// attn_rotary_emb) and 5's (dtype, rope_parameters, layer_types). `origin` names it in messages. Throws
+  /// Error(invalid_config); warns where the file disagrees with a rule of the model that no key can change.
   static BambaConfig from_json(std::string_view text, const std::string& origin = "config.json");
   /// Reads DIR/config.json, or the file itself when `path` is one.
   static BambaConfig from_pretrained(const std::filesystem::path& path);
   /// config.json in Transformers 5's layout, unknown keys of the file it was read from kept.
   std::string to_json() const;
+
+  bool operator==(const BambaConfig&) const = default;
 
  private:
   std::string extra_keys_ = "{}";  ///< unknown keys as JSON text, in their order, so that they survive a round trip
