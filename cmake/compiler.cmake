@@ -9,6 +9,10 @@ target_compile_features(bamba_compile_options INTERFACE cxx_std_20)
 target_compile_options(bamba_compile_options INTERFACE
   -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wno-sign-conversion -Wnon-virtual-dtor
   -ffp-contract=off)
+# The floor for everything outside the kernels; kernels pick wider instructions at run time.
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
+  target_compile_options(bamba_compile_options INTERFACE -march=x86-64-v2)
+endif()
 if(BAMBA_WERROR)
   target_compile_options(bamba_compile_options INTERFACE -Werror)
 endif()

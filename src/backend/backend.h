@@ -1,0 +1,186 @@
+// The operations a Bamba model needs. Model code is written once against this interface; each device implements it.
+//
+// Conventions
+//  * A pass runs over R rows: the new tokens of all sequences, packed one after the other, never padded.
+//  * Activations are f32, row-major, in the device's memory; a Matrix is a view [rows, cols] with a row stride.
+//  * SequenceRows says which rows belong to one sequence and where in the sequence they start. Rows of one sequence
+//    are consecutive and in order.
+//  * Results for a row depend on that row's own sequence only, bit for bit: never on other rows, on how a prompt was
+//    cut into passes, or on the number of threads.
+#pragma once
+
+#include <bamba/dtype.h>
+#include <bamba/tensor.h>
+#include <bamba/weight_format.h>
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string_view>
+#include <vector>
+
+namespace bamba::backend {
+
+/// Device memory with shared ownership.
+class Buffer {
+ public:
+  Buffer() = default;
+  Buffer(std::shared_ptr<void> memory, size_t bytes) : memory_(std::move(memory)), bytes_(bytes) {}
+
+  explicit operator bool() const { return memory_ != nullptr; }
+  size_t bytes() const { return bytes_; }
+  float* floats() const { return static_cast<float*>(memory_.get()); }
+  /// True when no other Buffer refers to this memory (so it may be written in place).
+  bool unique() const { return memory_.use_count() == 1; }
+
+ private:
+  std::shared_ptr<void> memory_;
+  size_t bytes_ = 0;
+};
+
+/// View of f32 device memory, [rows, cols], element (r, c) at data[r * stride + c].
+struct Matrix {
+  float* data = nullptr;
+  int64_t rows = 0;
+  int64_t cols = 0;
+  int64_t stride = 0;
+
+  Matrix columns(int64_t first, int64_t count) const { return {data + first, rows, count, stride}; }
+  Matrix top(int64_t count) const { return {data, count, cols, stride}; }
+};
+
+enum class Activation { silu, gelu, gelu_tanh, relu };
+
+/// A linear layer's weight [out_features, in_features] in the device's own layout.
+class LinearWeight {
+ public:
+  LinearWeight(int64_t out, int64_t in, WeightFormat format) : out_(out), in_(in), format_(format) {}
+  virtual ~LinearWeight() = default;
+  LinearWeight(const LinearWeight&) = delete;
+  LinearWeight& operator=(const LinearWeight&) = delete;
+  int64_t out_features() const { return out_; }
+  int64_t in_features() const { return in_; }
+  WeightFormat format() const { return format_; }
+  /// Bytes read when the whole weight is used once.
+  virtual size_t bytes() const = 0;
+
+ private:
+  int64_t out_;
+  int64_t in_;
+  WeightFormat format_;
+};
+
+/// Rows [first, first + count) of a pass are tokens [start, start + count) of one sequence.
+struct SequenceRows {
+  int64_t first = 0;
+  int64_t count = 0;
+  int64_t start = 0;
+};
+
+struct ConvShape {
+  int64_t channels;  ///< conv_dim
+  int64_t width;     ///< d_conv (taps)
+};
+
+struct ScanShape {
+  int64_t n_heads;
+  int64_t d_head;
+  int64_t n_groups;  ///< head h reads B and C of group h / (n_heads / n_groups)
+  int64_t d_state;
+  int64_t chunk_size;
+  float time_step_min;  ///< time_step_limit
+  float time_step_max;
+};
+
+struct AttentionShape {
+  int64_t n_heads;
+  int64_t n_kv_heads;
+  int64_t head_dim;
+  int64_t rotary_dim;
+};
+
+class Backend {
+ public:
+  virtual ~Backend() = default;
+  virtual std::string_view name() const = 0;
+  /// Host threads that work on one operation.
+  virtual int threads() const = 0;
+
+  // --- memory -------------------------------------------------------------------------------------------------
+  /// Zero-filled. Throws Error(out_of_memory).
+  virtual Buffer allocate(size_t bytes) = 0;
+  virtual Buffer clone(const Buffer& source) = 0;
+  virtual void upload(const Buffer& target, size_t offset, const void* host, size_t bytes) = 0;
+  virtual void download(const Buffer& source, size_t offset, void* host, size_t bytes) = 0;
+  /// Copies a device matrix to host rows of `host_stride` floats.
+  virtual void download_rows(Matrix source, float* host, int64_t host_stride) = 0;
+  virtual void upload_rows(const float* host, int64_t host_stride, Matrix target) = 0;
+
+  // --- weights ------------------------------------------------------------------------------------------------
+  /// Converts and packs a host tensor [out, in] (f32, bf16 or f16). f32 to a 16-bit format rounds to nearest even.
+  virtual std::unique_ptr<LinearWeight> pack_linear(const Tensor& weight, WeightFormat format) = 0;
+  /// The same for an embedding that is only looked up (embed), never multiplied with.
+  virtual std::unique_ptr<LinearWeight> pack_embedding(const Tensor& weight, WeightFormat format) = 0;
+  /// Rows [first_row, first_row + rows) as f32 [rows, in]. Exact.
+  virtual void unpack_linear(const LinearWeight& weight, int64_t first_row, int64_t rows, float* host) = 0;
+  /// A small f32 vector or table on the device.
+  virtual Buffer upload_vector(std::span<const float> values) = 0;
+
+  // --- the forward's operations -------------------------------------------------------------------------------
+  /// out[r] = row ids[r] of the embedding [vocab, hidden]. ids are checked by the caller.
+  virtual void embed(std::span<const int32_t> ids, const LinearWeight& table, Matrix out) = 0;
+
+  /// out[r, o] = sum_k in[r, k] * weight[o, k] (+ bias[o]) (+ out[r, o] when accumulate).
+  virtual void linear(Matrix in, const LinearWeight& weight, const float* bias, bool accumulate, Matrix out) = 0;
+
+  /// out[r] = weight * in[r] / sqrt(mean(in[r]^2) + eps).
+  virtual void rms_norm(Matrix in, const float* weight, float eps, Matrix out) = 0;
+  /// u = in * silu(gate); in place: in[r] = weight * u / sqrt(mean(u^2) + eps), the mean over each of `groups` equal
+  /// parts of the row (1 for Bamba: over the whole width).
+  virtual void gated_rms_norm(Matrix inout, Matrix gate, const float* weight, float eps, int64_t groups) = 0;
+  /// gate[r, c] = act(gate[r, c]) * up[r, c].
+  virtual void gated_activation(Matrix gate, Matrix up, Activation activation) = 0;
+
+  /// Causal depthwise convolution over each sequence, bias (or null) added, then `activation`. weight: [width,
+  /// channels]. windows[i]: [width, channels], the sequence's last inputs, oldest first; read and brought up to date.
+  virtual void causal_conv(Matrix in, std::span<const SequenceRows> sequences, std::span<float* const> windows,
+                           const float* weight, const float* bias, ConvShape shape, Activation activation,
+                           Matrix out) = 0;
+
+  /// Selective scan of Mamba-2. xbc rows: x [n_heads, d_head] | B [n_groups, d_state] | C [n_groups, d_state];
+  /// dt rows: [n_heads], before bias and softplus; a = -exp(A_log), d, dt_bias: [n_heads].
+  /// states[i]: [n_heads, d_state, d_head], read and brought up to date. out rows: [n_heads * d_head].
+  virtual void selective_scan(Matrix xbc, Matrix dt, std::span<const SequenceRows> sequences,
+                              std::span<float* const> states, const float* a, const float* d, const float* dt_bias,
+                              ScanShape shape, ScanForm form, Matrix out) = 0;
+
+  /// Rotates the first rotary_dim entries of every head in place; pairs (j, j + rotary_dim / 2).
+  /// cos_sin: host table, row r = rotary_dim/2 cosines, then rotary_dim/2 sines.
+  virtual void rotate(Matrix heads, int64_t n_heads, int64_t head_dim, int64_t rotary_dim, const float* cos_sin) = 0;
+
+  // --- paged keys and values ----------------------------------------------------------------------------------
+  /// Tokens of one page, and bytes of one page of one attention layer (keys and values of all KV heads).
+  virtual int64_t kv_page_tokens() const = 0;
+  virtual size_t kv_page_bytes(AttentionShape shape) const = 0;
+  /// Writes keys and values of the sequences' new tokens; pages[i] covers tokens [0, start + count) of sequence i.
+  virtual void kv_append(Matrix keys, Matrix values, std::span<const SequenceRows> sequences,
+                         std::span<float* const* const> pages, AttentionShape shape) = 0;
+  /// Host copies [n_kv_heads, tokens, head_dim] of tokens [0, tokens).
+  virtual void kv_read(float* const* pages, int64_t tokens, AttentionShape shape, float* keys, float* values) = 0;
+  /// Inverse of kv_read, for restoring a saved state.
+  virtual void kv_write(float* const* pages, int64_t tokens, AttentionShape shape, const float* keys,
+                        const float* values) = 0;
+
+  /// Causal attention of each new token over its sequence's pages, f32 softmax of q.k / sqrt(head_dim).
+  virtual void attention(Matrix queries, std::span<const SequenceRows> sequences,
+                         std::span<float* const* const> pages, AttentionShape shape, Matrix out) = 0;
+  /// The weights attention() uses, for one sequence: host f32 [n_heads, count, total_stride], where token t's weights
+  /// fill the first start + t + 1 entries of its row and zeros the rest up to start + count.
+  virtual void attention_weights(Matrix queries, SequenceRows sequence, float* const* pages, AttentionShape shape,
+                                 float* host, int64_t head_stride, int64_t row_stride) = 0;
+};
+
+/// The CPU backend. threads <= 0: as many as the process may use.
+std::unique_ptr<Backend> make_cpu_backend(int threads);
+
+}  // namespace bamba::backend

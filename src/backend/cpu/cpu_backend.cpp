@@ -1,0 +1,148 @@
+// The Backend interface over the CPU kernels.
+#include <bamba/error.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "backend/backend.h"
+#include "backend/cpu/attention.h"
+#include "backend/cpu/linear.h"
+#include "backend/cpu/mamba.h"
+#include "backend/cpu/rowwise.h"
+#include "base/str.h"
+
+namespace bamba::backend {
+namespace {
+
+const cpu::CpuLinearWeight& cpu_weight(const LinearWeight& weight) {
+  return static_cast<const cpu::CpuLinearWeight&>(weight);
+}
+
+std::byte* bytes_of(const Buffer& buffer, size_t offset) {
+  return reinterpret_cast<std::byte*>(buffer.floats()) + offset;
+}
+
+class CpuBackend final : public Backend {
+ public:
+  explicit CpuBackend(int threads) : context_(threads) {}
+
+  std::string_view name() const override { return "cpu"; }
+  int threads() const override { return context_.pool.size(); }
+
+  Buffer allocate(size_t bytes) override {
+    constexpr std::align_val_t kAlignment{64};
+    void* memory = ::operator new(std::max<size_t>(bytes, 1), kAlignment, std::nothrow);
+    if (memory == nullptr) fail(ErrorCode::out_of_memory, "cannot allocate ", bytes, " bytes");
+    std::memset(memory, 0, bytes);
+    return {std::shared_ptr<void>(memory, [](void* p) { ::operator delete(p, kAlignment); }), bytes};
+  }
+  Buffer clone(const Buffer& source) override {
+    Buffer copy = allocate(source.bytes());
+    std::memcpy(copy.floats(), source.floats(), source.bytes());
+    return copy;
+  }
+  void upload(const Buffer& target, size_t offset, const void* host, size_t bytes) override {
+    if (bytes > 0) std::memcpy(bytes_of(target, offset), host, bytes);
+  }
+  void download(const Buffer& source, size_t offset, void* host, size_t bytes) override {
+    if (bytes > 0) std::memcpy(host, bytes_of(source, offset), bytes);
+  }
+  void download_rows(Matrix source, float* host, int64_t host_stride) override {
+    for (int64_t r = 0; r < source.rows; ++r) {
+      std::copy_n(source.data + r * source.stride, source.cols, host + r * host_stride);
+    }
+  }
+  void upload_rows(const float* host, int64_t host_stride, Matrix target) override {
+    for (int64_t r = 0; r < target.rows; ++r) {
+      std::copy_n(host + r * host_stride, target.cols, target.data + r * target.stride);
+    }
+  }
+
+  std::unique_ptr<LinearWeight> pack_linear(const Tensor& weight, WeightFormat format) override {
+    return cpu::pack_linear(context_, weight, format, cpu::CpuLinearWeight::Layout::panels);
+  }
+  std::unique_ptr<LinearWeight> pack_embedding(const Tensor& weight, WeightFormat format) override {
+    return cpu::pack_linear(context_, weight, format, cpu::CpuLinearWeight::Layout::rows);
+  }
+  void unpack_linear(const LinearWeight& weight, int64_t first_row, int64_t rows, float* host) override {
+    cpu::unpack_linear(context_, cpu_weight(weight), first_row, rows, host);
+  }
+  Buffer upload_vector(std::span<const float> values) override {
+    Buffer buffer = allocate(values.size_bytes());
+    upload(buffer, 0, values.data(), values.size_bytes());
+    return buffer;
+  }
+
+  void embed(std::span<const int32_t> ids, const LinearWeight& table, Matrix out) override {
+    cpu::embed(context_, ids, cpu_weight(table), out);
+  }
+  void linear(Matrix in, const LinearWeight& weight, const float* bias, bool accumulate, Matrix out) override {
+    cpu::linear(context_, in, cpu_weight(weight), bias, accumulate, out);
+  }
+  void rms_norm(Matrix in, const float* weight, float eps, Matrix out) override {
+    cpu::rms_norm(context_, in, weight, eps, out);
+  }
+  void gated_rms_norm(Matrix inout, Matrix gate, const float* weight, float eps, int64_t groups) override {
+    cpu::gated_rms_norm(context_, inout, gate, weight, eps, groups);
+  }
+  void gated_activation(Matrix gate, Matrix up, Activation activation) override {
+    cpu::gated_activation(context_, gate, up, activation);
+  }
+  void causal_conv(Matrix in, std::span<const SequenceRows> sequences, std::span<float* const> windows,
+                   const float* weight, const float* bias, ConvShape shape, Activation activation,
+                   Matrix out) override {
+    cpu::causal_conv(context_, in, sequences, windows, weight, bias, shape, activation, out);
+  }
+  void selective_scan(Matrix xbc, Matrix dt, std::span<const SequenceRows> sequences, std::span<float* const> states,
+                      const float* a, const float* d, const float* dt_bias, ScanShape shape, ScanForm form,
+                      Matrix out) override {
+    const int64_t count = dt.rows * shape.n_heads;
+    float* delta = context_.shared.floats(2 * count);
+    float* log_decay = delta + count;
+    cpu::time_steps(context_, dt, a, dt_bias, shape, delta, log_decay);
+    const cpu::ScanArguments arguments{xbc, sequences, states, delta, log_decay, d, shape, out};
+    if (form == ScanForm::recurrent) {
+      cpu::scan_recurrent(context_, arguments);
+    } else {
+      cpu::scan_chunked(context_, arguments);
+    }
+  }
+  void rotate(Matrix heads, int64_t n_heads, int64_t head_dim, int64_t rotary_dim, const float* cos_sin) override {
+    cpu::rotate(context_, heads, n_heads, head_dim, rotary_dim, cos_sin);
+  }
+
+  int64_t kv_page_tokens() const override { return cpu::kPageTokens; }
+  size_t kv_page_bytes(AttentionShape shape) const override {
+    return static_cast<size_t>(cpu::PageLayout(shape).page_floats) * sizeof(float);
+  }
+  void kv_append(Matrix keys, Matrix values, std::span<const SequenceRows> sequences,
+                 std::span<float* const* const> pages, AttentionShape shape) override {
+    cpu::kv_append(context_, keys, values, sequences, pages, shape);
+  }
+  void kv_read(float* const* pages, int64_t tokens, AttentionShape shape, float* keys, float* values) override {
+    cpu::kv_read(pages, tokens, shape, keys, values);
+  }
+  void kv_write(float* const* pages, int64_t tokens, AttentionShape shape, const float* keys,
+                const float* values) override {
+    cpu::kv_write(pages, tokens, shape, keys, values);
+  }
+  void attention(Matrix queries, std::span<const SequenceRows> sequences, std::span<float* const* const> pages,
+                 AttentionShape shape, Matrix out) override {
+    cpu::attention(context_, queries, sequences, pages, shape, out);
+  }
+  void attention_weights(Matrix queries, SequenceRows sequence, float* const* pages, AttentionShape shape,
+                         float* host, int64_t head_stride, int64_t row_stride) override {
+    cpu::attention_weights(context_, queries, sequence, pages, shape, host, head_stride, row_stride);
+  }
+
+ private:
+  cpu::Context context_;
+};
+
+}  // namespace
+
+std::unique_ptr<Backend> make_cpu_backend(int threads) {
+  return std::make_unique<CpuBackend>(threads);
+}
+
+}  // namespace bamba::backend
