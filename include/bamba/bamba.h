@@ -1,0 +1,14 @@
+// Everything at once; include what you need instead where compile time matters.
+#pragma once
+
+#include <bamba/cache.h>
+#include <bamba/config.h>
+#include <bamba/dtype.h>
+#include <bamba/error.h>
+#include <bamba/generation.h>
+#include <bamba/model.h>
+#include <bamba/progress.h>
+#include <bamba/sequence_state.h>
+#include <bamba/tensor.h>
+#include <bamba/tokenizer.h>
+#include <bamba/weight_format.h>

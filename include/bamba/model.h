@@ -1,0 +1,186 @@
+// BambaModel and BambaForCausalLM: loading, saving, and the forward pass in its two shapes.
+//
+//  * forward(sequences, ...): the ragged batch. Any number of sequences, each with its new tokens and its state;
+//    nothing is padded. Everything else in the library is built on it.
+//  * forward(ForwardInputs): Transformers' arguments and outputs, an adapter over the first.
+//
+// Results for a sequence do not depend on what else is in the batch, on how its tokens were cut into calls, or on the
+// number of threads: on the CPU they are equal bit for bit.
+#pragma once
+
+#include <bamba/cache.h>
+#include <bamba/config.h>
+#include <bamba/progress.h>
+#include <bamba/sequence_state.h>
+#include <bamba/tensor.h>
+#include <bamba/weight_format.h>
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace bamba {
+
+/// Where and how a model runs.
+struct RunOptions {
+  std::string device = "cpu";            ///< "cpu"; others throw Error(unsupported)
+  int threads = 0;                       ///< 0: as many as the process may use
+  std::optional<WeightFormat> weights;   ///< empty: the config's dtype, or else the tensors' own
+  ScanForm scan = ScanForm::recurrent;
+  /// Longer inputs run in passes of at most this many tokens, which bounds the memory for activations. The result does
+  /// not depend on it (with ScanForm::recurrent bit for bit).
+  int64_t pass_tokens = 512;
+  ProgressCallback progress;             ///< bytes of weights loaded
+};
+
+/// Which of a sequence's new tokens get logits.
+enum class LogitsToKeep { none, last, all };
+
+/// One sequence's share of a ragged batch.
+struct SequenceInput {
+  SequenceState* state = nullptr;           ///< read and advanced; each state at most once in a batch
+  std::span<const int64_t> input_ids;       ///< new tokens, or else:
+  Tensor inputs_embeds;                     ///< f32 [tokens, hidden_size]
+  std::span<const int64_t> position_ids;    ///< one a token for the rotary embedding; empty: state->length() + 0, 1, ...
+  LogitsToKeep logits = LogitsToKeep::last;
+};
+
+struct RaggedOptions {
+  bool output_last_hidden_state = false;
+  bool output_hidden_states = false;
+  bool output_attentions = false;
+};
+
+/// Rows follow the order of the sequences and of their tokens. A RaggedOutput may be passed again to the next call:
+/// its memory is used again when the shapes fit.
+struct RaggedOutput {
+  Tensor logits;                      ///< f32 [kept tokens, vocab_size]; empty when none are kept
+  Tensor last_hidden_state;           ///< f32 [tokens, hidden_size], after the final norm
+  std::vector<Tensor> hidden_states;  ///< num_hidden_layers + 1 x f32 [tokens, hidden_size]
+  /// [attention layer][sequence]: f32 [heads, new tokens, state length after the call]
+  std::vector<std::vector<Tensor>> attentions;
+};
+
+/// The arguments of Transformers' BambaForCausalLM.forward. Exactly one of input_ids and inputs_embeds is given.
+struct ForwardInputs {
+  Tensor input_ids;       ///< i64 [batch, seq]
+  Tensor inputs_embeds;   ///< f32 [batch, seq, hidden_size]
+  /// i64 [batch, seq] or [batch, past + seq], 1 for real tokens, 0 for padding (left, right or anywhere). Padding is a
+  /// no-op here: a padded row gives what the same row gives alone.
+  Tensor attention_mask;
+  /// i64 [batch, seq] or [1, seq]. Default: real tokens are counted on from what the cache holds.
+  Tensor position_ids;
+  std::shared_ptr<HybridMambaAttentionDynamicCache> past_key_values;  ///< advanced in place
+  std::optional<bool> use_cache;   ///< default: the config's; true without past_key_values makes a new cache
+  Tensor cache_position;           ///< i64 [seq]; must continue the cache. Without cache and mask: the positions
+  Tensor labels;                   ///< i64 [batch, seq], -100 = ignored; shifted inside
+  std::optional<int64_t> num_items_in_batch;
+  bool output_hidden_states = false;
+  bool output_attentions = false;
+  int64_t logits_to_keep = 0;        ///< 0: all; n: the last n columns (num_logits_to_keep in older Transformers)
+  Tensor logits_to_keep_index;       ///< i64 [kept]: explicit columns instead; negative ones count from the end
+};
+
+/// Rows of padded positions hold zeros in every output.
+struct BaseModelOutputWithPast {
+  Tensor last_hidden_state;           ///< f32 [batch, seq, hidden_size]
+  std::shared_ptr<HybridMambaAttentionDynamicCache> past_key_values;
+  std::vector<Tensor> hidden_states;  ///< num_hidden_layers + 1 x f32 [batch, seq, hidden_size]
+  std::vector<Tensor> attentions;     ///< one an attention layer: f32 [batch, heads, seq, past + seq]
+};
+
+struct CausalLMOutputWithPast {
+  Tensor loss;                        ///< f32 [], when labels are given
+  Tensor logits;                      ///< f32 [batch, kept, vocab_size]
+  std::shared_ptr<HybridMambaAttentionDynamicCache> past_key_values;
+  std::vector<Tensor> hidden_states;
+  std::vector<Tensor> attentions;
+};
+
+struct SaveOptions {
+  uint64_t max_shard_bytes = uint64_t{5'000'000'000};
+  std::optional<DType> dtype;  ///< f32, f16 or bf16; empty: the format the weights are held in
+};
+
+/// How from_config and init_checkpoint fill dt_bias.
+enum class DtBiasInit {
+  ones,         ///< Transformers' rule
+  inverse_softplus,  ///< mamba-ssm's: softplus(dt_bias) log-uniform in [time_step_min, time_step_max]
+};
+
+struct InitOptions {
+  uint64_t seed = 0;
+  DtBiasInit dt_bias = DtBiasInit::ones;
+};
+
+/// What loading found and where the memory went.
+struct ModelInfo {
+  int64_t parameters = 0;
+  size_t weight_bytes = 0;            ///< memory held by weights
+  size_t weight_bytes_per_token = 0;  ///< read for one decoded token (an embedding counts one row)
+  size_t state_bytes = 0;             ///< of a SequenceState, before any keys and values
+  size_t kv_bytes_per_token = 0;      ///< growth of a SequenceState per token
+  WeightFormat weights = WeightFormat::f32;
+};
+
+/// The decoder without the language-model head. Copies share the loaded model; calls from several threads take turns.
+class BambaModel {
+ public:
+  const BambaConfig& config() const;
+  ModelInfo info() const;
+  int threads() const;
+
+  SequenceState new_state() const;
+  /// Restores a file of SequenceState::save(). Throws Error(invalid_file) when it is damaged or another model's.
+  SequenceState load_state(const std::filesystem::path& path) const;
+
+  BaseModelOutputWithPast forward(const ForwardInputs& inputs) const;
+
+  struct Impl;
+  explicit BambaModel(std::shared_ptr<Impl> impl) : impl_(std::move(impl)) {}
+  Impl& impl() const { return *impl_; }
+
+ private:
+  std::shared_ptr<Impl> impl_;
+};
+
+class BambaForCausalLM {
+ public:
+  /// Loads a checkpoint folder: config.json and model.safetensors or its shards. Throws Error(invalid_config |
+  /// invalid_checkpoint | io | out_of_memory) that names the file and the tensor.
+  static BambaForCausalLM from_pretrained(const std::filesystem::path& directory, const RunOptions& options = {});
+  /// A new model with random weights (normal(0, initializer_range); see InitOptions), the same for the same seed.
+  static BambaForCausalLM from_config(const BambaConfig& config, const InitOptions& init = {},
+                                      const RunOptions& options = {});
+  /// Writes config.json, generation_config.json (when loaded from a folder that has one) and the weights, as
+  /// Transformers reads them.
+  void save_pretrained(const std::filesystem::path& directory, const SaveOptions& options = {}) const;
+
+  const BambaModel& model() const { return model_; }
+  const BambaConfig& config() const { return model_.config(); }
+  SequenceState new_state() const { return model_.new_state(); }
+
+  /// The ragged batch. Every input is checked before any state changes. Throws Error(invalid_argument) naming the
+  /// sequence (token id or embedding width out of range, no tokens, a state of another model or used twice).
+  void forward(std::span<const SequenceInput> sequences, const RaggedOptions& options, RaggedOutput& output) const;
+  RaggedOutput forward(std::span<const SequenceInput> sequences, const RaggedOptions& options = {}) const;
+
+  /// Transformers' forward.
+  CausalLMOutputWithPast forward(const ForwardInputs& inputs) const;
+
+ private:
+  explicit BambaForCausalLM(BambaModel model) : model_(std::move(model)) {}
+  BambaModel model_;
+};
+
+/// Writes a checkpoint of the config's shape with random weights, tensor by tensor, without holding the model: what
+/// from_config(config, init) would save. dtype: f32, f16 or bf16.
+void init_checkpoint(const std::filesystem::path& directory, const BambaConfig& config, const InitOptions& init,
+                     DType dtype, uint64_t max_shard_bytes, const ProgressCallback& progress = {});
+
+}  // namespace bamba
