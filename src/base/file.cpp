@@ -30,7 +30,8 @@ class Descriptor {
 };
 
 int open_regular(const std::filesystem::path& path, uint64_t& size) {
-  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  // Without O_NONBLOCK, opening a pipe that nobody writes to would wait for ever.
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (fd < 0) fail(ErrorCode::io, "cannot open ", path, ": ", std::strerror(errno));
   struct stat status {};
   if (::fstat(fd, &status) != 0 || !S_ISREG(status.st_mode)) {
@@ -100,20 +101,22 @@ void MappedFile::dont_need(size_t offset, size_t bytes) const {
 
 AtomicFile::AtomicFile(std::filesystem::path target) : target_(std::move(target)) {
   static std::atomic<unsigned> counter{0};
-  temporary_ = target_;
-  temporary_ += str(".tmp-", ::getpid(), "-", counter.fetch_add(1));
-  fd_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+  // A crashed run may have left a file behind that bears this process's number.
+  do {
+    temporary_ = target_;
+    temporary_ += str(".tmp-", ::getpid(), "-", counter.fetch_add(1));
+    fd_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+  } while (fd_ < 0 && errno == EEXIST);
   if (fd_ < 0) fail(ErrorCode::io, "cannot create ", temporary_, ": ", std::strerror(errno));
 }
 
 AtomicFile::~AtomicFile() {
-  if (fd_ >= 0) {
-    ::close(fd_);
-    ::unlink(temporary_.c_str());
-  }
+  if (fd_ >= 0) ::close(fd_);
+  if (!committed_) ::unlink(temporary_.c_str());
 }
 
 void AtomicFile::write(const void* data, size_t bytes) {
+  if (fd_ < 0) fail(ErrorCode::internal, "write to ", target_, " after it was finished");
   const char* cursor = static_cast<const char*>(data);
   while (bytes > 0) {
     const ssize_t put = ::write(fd_, cursor, bytes);
@@ -124,18 +127,24 @@ void AtomicFile::write(const void* data, size_t bytes) {
   }
 }
 
-void AtomicFile::commit() {
+void AtomicFile::finish() {
+  if (fd_ < 0) return;
+  // File systems that cannot sync say EINVAL or EROFS; the data is as safe there as it gets.
   if (::fsync(fd_) != 0 && errno != EINVAL && errno != EROFS) {
     fail(ErrorCode::io, "cannot write ", target_, ": ", std::strerror(errno));
   }
   const int fd = fd_;
   fd_ = -1;
-  const bool closed = ::close(fd) == 0;
-  if (!closed || ::rename(temporary_.c_str(), target_.c_str()) != 0) {
-    const int reason = errno;
-    ::unlink(temporary_.c_str());
-    fail(ErrorCode::io, "cannot write ", target_, ": ", std::strerror(reason));
+  if (::close(fd) != 0) fail(ErrorCode::io, "cannot write ", target_, ": ", std::strerror(errno));
+}
+
+void AtomicFile::commit() {
+  if (committed_) fail(ErrorCode::internal, "second commit of ", target_);
+  finish();
+  if (::rename(temporary_.c_str(), target_.c_str()) != 0) {
+    fail(ErrorCode::io, "cannot write ", target_, ": ", std::strerror(errno));
   }
+  committed_ = true;
 }
 
 void write_file_atomically(const std::filesystem::path& path, std::string_view text) {

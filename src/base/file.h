@@ -11,7 +11,8 @@
 
 namespace bamba {
 
-/// Reads a regular file whole. Throws Error(io) naming the path; Error(invalid_file) if larger than max_bytes.
+/// Reads a regular file whole. Throws Error(io) naming the path (also for a folder, pipe or device);
+/// Error(invalid_file) if larger than max_bytes.
 std::string read_file(const std::filesystem::path& path, uint64_t max_bytes);
 
 /// A regular file mapped read-only for as long as the object lives.
@@ -50,13 +51,17 @@ class AtomicFile {
   /// Appends; throws Error(io) with the reason (a full disk says so).
   void write(const void* data, size_t bytes);
   void write(std::string_view text) { write(text.data(), text.size()); }
-  /// Flushes to the disk and renames.
+  /// Flushes to the disk and closes; nothing can be written any more. What can fail for want of space or by a broken
+  /// disk has failed by now, so several files that belong together are all finished before the first is committed.
+  void finish();
+  /// finish(), unless that was done, and the renaming.
   void commit();
 
  private:
   std::filesystem::path target_;
   std::filesystem::path temporary_;
   int fd_ = -1;
+  bool committed_ = false;
 };
 
 void write_file_atomically(const std::filesystem::path& path, std::string_view text);

@@ -7,6 +7,7 @@
 #include <span>
 #include <sstream>
 #include <string>
+#include <string_view>
 
 namespace bamba {
 
@@ -31,5 +32,11 @@ std::string list_str(std::span<const T> values) {
   out << ']';
   return out.str();
 }
+
+/// Text out of a file, fit for a message on a terminal: control characters and bytes that are not UTF-8 become \xNN,
+/// and what is longer than max_bytes ends in "...".
+std::string printable(std::string_view text, size_t max_bytes = 120);
+/// printable() in double quotes.
+std::string quote(std::string_view text, size_t max_bytes = 120);
 
 }  // namespace bamba
