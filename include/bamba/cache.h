@@ -17,6 +17,8 @@ class HybridMambaAttentionDynamicCache {
   HybridMambaAttentionDynamicCache() = default;
   /// An empty cache of `batch` rows for this model.
   HybridMambaAttentionDynamicCache(const BambaModel& model, int64_t batch);
+  /// Takes over states of one model; their tokens count as unpadded columns.
+  explicit HybridMambaAttentionDynamicCache(std::vector<SequenceState> states);
 
   int64_t batch_size() const { return static_cast<int64_t>(rows_.size()); }
   SequenceState& row(int64_t row);

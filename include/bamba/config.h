@@ -97,6 +97,8 @@ struct BambaConfig {
   static BambaConfig from_pretrained(const std::filesystem::path& path);
   /// config.json in Transformers 5's layout, unknown keys of the file it was read from kept.
   std::string to_json() const;
+  /// Forgets an unknown key that came with the file, if it is there.
+  void drop_extra_key(std::string_view key);
 
   bool operator==(const BambaConfig&) const = default;
 

@@ -88,4 +88,10 @@ std::string BambaConfig::to_json() const {
   return out.dump(2) + "\n";
 }
 
+void BambaConfig::drop_extra_key(std::string_view key) {
+  Json extra = Json::parse(extra_keys_);
+  extra.erase(std::string(key));
+  extra_keys_ = extra.dump();
+}
+
 }  // namespace bamba

@@ -1,0 +1,29 @@
+// The causal language-model loss.
+#pragma once
+
+#include <bamba/tensor.h>
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+namespace bamba {
+
+struct LossInputs {
+  Tensor logits;           ///< f32 [batch, seq, vocab]
+  Tensor labels;           ///< i64 [batch, seq], -100: ignored
+  std::vector<bool> real;  ///< [batch * seq], false for padding
+  std::optional<int64_t> num_items_in_batch;
+  double z_loss_coefficient = 0;
+};
+
+/// Mean over the counted positions t of -log softmax(logits_t)[labels_{t+1}], or their sum / num_items_in_batch; plus
+/// z_loss_coefficient times the mean over all real positions of logsumexp(logits)^2 (the z-loss of PaLM, Chowdhery et
+/// al. 2022, section 5). Computed in f64. NaN when nothing is counted, as the mean of nothing is. A position that is
+/// padding predicts nothing and is not predicted. Throws Error(invalid_argument) for a label out of range.
+double causal_lm_loss(const LossInputs& inputs);
+
+/// log(sum(exp(values))) in f64.
+double log_sum_exp(std::span<const float> values);
+
+}  // namespace bamba

@@ -1,0 +1,124 @@
+#include "model/random_weights.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+
+#include "base/str.h"
+
+namespace bamba {
+namespace {
+
+/// splitmix64's finaliser: a bijection of 64 bits that passes for a random function of a counter.
+uint64_t mix(uint64_t x) {
+  x += 0x9E3779B97F4A7C15ULL;
+  x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9ULL;
+  x = (x ^ (x >> 27)) * 0x94D049BB133111EBULL;
+  return x ^ (x >> 31);
+}
+
+uint64_t hash_name(const std::string& name) {
+  uint64_t hash = 0xCBF29CE484222325ULL;
+  for (const char c : name) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001B3ULL;
+  return hash;
+}
+
+/// Uniform in (0, 1) from 32 bits.
+float unit(uint64_t bits32) {
+  return (static_cast<float>(bits32 >> 8) + 0.5f) * 0x1p-24f;
+}
+
+/// Elements 2i and 2i + 1 of a stream of standard normal numbers (Box-Muller).
+struct NormalPair {
+  float first;
+  float second;
+};
+NormalPair normal_pair(uint64_t key, int64_t i) {
+  const uint64_t bits = mix(key ^ mix(static_cast<uint64_t>(i)));
+  const float radius = std::sqrt(-2.0f * std::log(unit(bits >> 32)));
+  const float angle = 2.0f * std::numbers::pi_v<float> * unit(bits & 0xFFFFFFFFU);
+  return {radius * std::cos(angle), radius * std::sin(angle)};
+}
+
+/// One number of a uniform stream in (0, 1), in double.
+double uniform(uint64_t key, int64_t i) {
+  return (static_cast<double>(mix(key ^ mix(static_cast<uint64_t>(i))) >> 11) + 0.5) * 0x1p-53;
+}
+
+/// softplus(bias) log-uniform in [time_step_min, time_step_max].
+float inverse_softplus_of_step(const BambaConfig& config, double u) {
+  const double low = std::log(config.time_step_min);
+  const double high = std::log(config.time_step_max);
+  const double step = std::max(std::exp(low + u * (high - low)), 1e-4);
+  return static_cast<float>(step + std::log(-std::expm1(-step)));
+}
+
+void store(void* out, DType dtype, int64_t i, float value) {
+  switch (dtype) {
+    case DType::f32: static_cast<float*>(out)[i] = value; break;
+    case DType::bf16: static_cast<bf16_t*>(out)[i] = to_bf16(value); break;
+    case DType::f16: static_cast<f16_t*>(out)[i] = to_f16(value); break;
+    default:
+      fail(ErrorCode::invalid_argument, "weights cannot be made as ", dtype_safetensors_name(dtype),
+           "; F32, F16 and BF16 can");
+  }
+}
+
+}  // namespace
+
+void fill_random(const BambaConfig& config, const InitOptions& init, const TensorSpec& spec, int64_t first,
+                 int64_t count, DType dtype, void* out) {
+  const uint64_t key = mix(init.seed ^ hash_name(spec.name));
+  const auto fill = [&](auto value_of) {
+    for (int64_t i = 0; i < count; ++i) store(out, dtype, i, value_of(first + i));
+  };
+  switch (spec.role) {
+    case TensorRole::embedding:
+    case TensorRole::linear:
+    case TensorRole::conv_weight: {
+      const auto range = static_cast<float>(config.initializer_range);
+      for (int64_t i = first; i < first + count;) {
+        const NormalPair pair = normal_pair(key, i / 2);
+        if (i % 2 == 0) {
+          store(out, dtype, i++ - first, pair.first * range);
+          if (i == first + count) break;
+        }
+        store(out, dtype, i++ - first, pair.second * range);
+      }
+      if (spec.role == TensorRole::embedding && config.pad_token_id) {
+        const int64_t begin = *config.pad_token_id * config.hidden_size;
+        const int64_t end = std::min(begin + config.hidden_size, first + count);
+        for (int64_t i = std::max(begin, first); i < end; ++i) store(out, dtype, i - first, 0.0f);
+      }
+      break;
+    }
+    case TensorRole::linear_bias:
+    case TensorRole::conv_bias: fill([](int64_t) { return 0.0f; }); break;
+    case TensorRole::norm:
+    case TensorRole::d: fill([](int64_t) { return 1.0f; }); break;
+    case TensorRole::a_log: fill([](int64_t i) { return static_cast<float>(std::log(static_cast<double>(i + 1))); }); break;
+    case TensorRole::dt_bias:
+      if (init.dt_bias == DtBiasInit::ones) {
+        fill([](int64_t) { return 1.0f; });
+      } else {
+        fill([&](int64_t i) { return inverse_softplus_of_step(config, uniform(key, i)); });
+      }
+      break;
+  }
+}
+
+Tensor random_tensor(const BambaConfig& config, const InitOptions& init, const TensorSpec& spec, DType dtype,
+                     ThreadPool& pool) {
+  Tensor out = Tensor::empty(dtype, spec.shape);
+  constexpr int64_t kPiece = 1 << 16;
+  const int64_t pieces = (out.numel() + kPiece - 1) / kPiece;
+  pool.parallel_for(pieces, [&](int64_t piece, int) {
+    const int64_t first = piece * kPiece;
+    const int64_t count = std::min(kPiece, out.numel() - first);
+    fill_random(config, init, spec, first, count, dtype,
+                static_cast<std::byte*>(out.raw()) + static_cast<size_t>(first) * dtype_size(dtype));
+  });
+  return out;
+}
+
+}  // namespace bamba

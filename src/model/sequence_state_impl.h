@@ -1,0 +1,43 @@
+// The innards of a SequenceState.
+#pragma once
+
+#include <bamba/sequence_state.h>
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <vector>
+
+#include "model/state_context.h"
+
+namespace bamba {
+
+struct SequenceState::Impl {
+  struct MambaLayer {
+    backend::Buffer window;  ///< [d_conv, conv_dim], the newest inputs last
+    backend::Buffer ssm;     ///< [n_heads, d_state, d_head]
+  };
+  struct AttentionLayer {
+    std::vector<backend::Buffer> pages;
+    std::vector<float*> page_pointers;  ///< pages[i].floats()
+  };
+
+  explicit Impl(std::shared_ptr<const StateContext> context_);
+
+  /// Makes room for `tokens` more and makes everything that they will write this state's own. When it throws
+  /// Error(out_of_memory) the state still holds the same sequence.
+  void prepare(int64_t tokens);
+
+  const MambaLayer& mamba_layer(int64_t layer) const;
+  const AttentionLayer& attention_layer(int64_t layer) const;
+
+  std::shared_ptr<const StateContext> context;
+  std::vector<MambaLayer> mamba;          ///< by StateContext::index_in_kind
+  std::vector<AttentionLayer> attention;  ///< by StateContext::index_in_kind
+  int64_t length = 0;
+};
+
+/// Restores SequenceState::save()'s file. Throws Error(invalid_file) when it is damaged or of another model.
+SequenceState load_sequence_state(std::shared_ptr<const StateContext> context, const std::filesystem::path& path);
+
+}  // namespace bamba

@@ -1,0 +1,119 @@
+#include "model/weights.h"
+
+#include <cmath>
+#include <map>
+#include <utility>
+
+#include "base/str.h"
+
+namespace bamba {
+namespace {
+
+using backend::Backend;
+using backend::Buffer;
+using backend::LinearWeight;
+
+/// Where each matrix and each vector of the checkpoint goes: filled from the specs, looked up by name.
+class Builder {
+ public:
+  Builder(const BambaConfig& config, Backend& backend) : config_(config), backend_(backend) {
+    weights_.layers.resize(static_cast<size_t>(config.num_hidden_layers));
+    matrices_[kEmbeddingName] = &weights_.embedding;
+    matrices_[kHeadName] = &weights_.lm_head;
+    vectors_[kFinalNormName] = &weights_.final_norm;
+    for (int64_t layer = 0; layer < config.num_hidden_layers; ++layer) {
+      place_layer(layer_prefix(layer), config.layer_type(layer), weights_.layers[static_cast<size_t>(layer)]);
+    }
+  }
+
+  void take(const TensorSpec& spec, const Tensor& tensor, WeightFormat format) {
+    if (spec.is_matrix()) {
+      // A tied embedding is multiplied with as well, so it gets the layout for that.
+      const bool lookup_only = spec.role == TensorRole::embedding && !config_.tie_word_embeddings;
+      auto& place = *matrices_.at(spec.name);
+      place = lookup_only ? backend_.pack_embedding(tensor, format) : backend_.pack_linear(tensor, format);
+      weights_.matrices[spec.name] = place.get();
+      return;
+    }
+    const Tensor values = tensor.to(DType::f32);
+    weights_.vectors[spec.name] = values;
+    *vectors_.at(spec.name) = upload(spec, values);
+  }
+
+  ModelWeights finish() { return std::move(weights_); }
+
+ private:
+  void place_linear(const std::string& module, LinearLayer& layer) {
+    matrices_[module + ".weight"] = &layer.weight;
+    vectors_[module + ".bias"] = &layer.bias;
+  }
+
+  void place_layer(const std::string& prefix, LayerType type, LayerWeights& layer) {
+    vectors_[prefix + "input_layernorm.weight"] = &layer.input_norm;
+    vectors_[prefix + "pre_ff_layernorm.weight"] = &layer.pre_ff_norm;
+    place_linear(prefix + "feed_forward.gate_proj", layer.mlp.gate_proj);
+    place_linear(prefix + "feed_forward.up_proj", layer.mlp.up_proj);
+    place_linear(prefix + "feed_forward.down_proj", layer.mlp.down_proj);
+    if (type == LayerType::mamba) {
+      layer.mamba = std::make_unique<MambaWeights>();
+      MambaWeights& mamba = *layer.mamba;
+      place_linear(prefix + "mamba.in_proj", mamba.in_proj);
+      place_linear(prefix + "mamba.out_proj", mamba.out_proj);
+      vectors_[prefix + "mamba.conv1d.weight"] = &mamba.conv;
+      vectors_[prefix + "mamba.conv1d.bias"] = &mamba.conv_bias;
+      vectors_[prefix + "mamba.A_log"] = &mamba.a;
+      vectors_[prefix + "mamba.D"] = &mamba.d;
+      vectors_[prefix + "mamba.dt_bias"] = &mamba.dt_bias;
+      vectors_[prefix + "mamba.norm.weight"] = &mamba.norm;
+    } else {
+      layer.attention = std::make_unique<AttentionWeights>();
+      place_linear(prefix + "self_attn.q_proj", layer.attention->q_proj);
+      place_linear(prefix + "self_attn.k_proj", layer.attention->k_proj);
+      place_linear(prefix + "self_attn.v_proj", layer.attention->v_proj);
+      place_linear(prefix + "self_attn.o_proj", layer.attention->o_proj);
+    }
+  }
+
+  Buffer upload(const TensorSpec& spec, const Tensor& values) {
+    const auto data = values.data<float>();
+    if (spec.role == TensorRole::a_log) {
+      std::vector<float> a;
+      for (const float value : data) a.push_back(-std::exp(value));
+      return backend_.upload_vector(a);
+    }
+    if (spec.role == TensorRole::conv_weight) {
+      const auto channels = static_cast<size_t>(spec.shape[0]);
+      const auto taps = static_cast<size_t>(spec.shape[2]);
+      std::vector<float> transposed(data.size());
+      for (size_t c = 0; c < channels; ++c) {
+        for (size_t k = 0; k < taps; ++k) transposed[k * channels + c] = data[c * taps + k];
+      }
+      return backend_.upload_vector(transposed);
+    }
+    return backend_.upload_vector(data);
+  }
+
+  const BambaConfig& config_;
+  Backend& backend_;
+  ModelWeights weights_;
+  std::map<std::string, std::unique_ptr<LinearWeight>*, std::less<>> matrices_;
+  std::map<std::string, Buffer*, std::less<>> vectors_;
+};
+
+}  // namespace
+
+ModelWeights build_weights(const BambaConfig& config, WeightFormat format, Backend& backend,
+                           const TensorSource& source) {
+  Builder builder(config, backend);
+  for (const TensorSpec& spec : tensor_specs(config)) builder.take(spec, source(spec), format);
+  return builder.finish();
+}
+
+size_t ModelWeights::bytes() const {
+  size_t total = 0;
+  for (const auto& [name, matrix] : matrices) total += matrix->bytes();
+  for (const auto& [name, vector] : vectors) total += vector.nbytes();
+  return total;
+}
+
+}  // namespace bamba
