@@ -58,7 +58,7 @@ struct GenerationConfig {
   std::optional<int64_t> pad_token_id;
   // Output.
   bool output_logprobs = false;
-  int64_t top_logprobs = 0;      ///< with output_logprobs: alternatives reported a token
+  int64_t top_logprobs = 0;        ///< with output_logprobs: alternatives reported a token
   int64_t prefill_chunk_size = 0;  ///< 0: the whole prompt at once
 
   /// Token ids of the model's config.
@@ -114,7 +114,7 @@ struct GenerateOptions {
 struct GenerateTiming {
   int64_t prompt_tokens = 0;
   int64_t new_tokens = 0;
-  double prompt_seconds = 0;         ///< to the end of the prompts' forward
+  double prompt_seconds = 0;  ///< to the end of the prompts' forward
   double time_to_first_token = 0;
   double decode_seconds = 0;
 };

@@ -28,14 +28,14 @@ namespace bamba {
 
 /// Where and how a model runs.
 struct RunOptions {
-  std::string device = "cpu";            ///< "cpu"; others throw Error(unsupported)
-  int threads = 0;                       ///< 0: as many as the process may use
-  std::optional<WeightFormat> weights;   ///< empty: the config's dtype, or else the tensors' own
+  std::string device = "cpu";           ///< "cpu"; others throw Error(unsupported)
+  int threads = 0;                      ///< 0: as many as the process may use
+  std::optional<WeightFormat> weights;  ///< empty: the config's dtype, or else the tensors' own
   ScanForm scan = ScanForm::recurrent;
   /// Longer inputs run in passes of at most this many tokens, which bounds the memory for activations. The result does
   /// not depend on it (with ScanForm::recurrent bit for bit).
   int64_t pass_tokens = 512;
-  ProgressCallback progress;             ///< bytes of weights loaded
+  ProgressCallback progress;  ///< bytes of weights loaded
 };
 
 /// Which of a sequence's new tokens get logits.
@@ -43,10 +43,10 @@ enum class LogitsToKeep { none, last, all };
 
 /// One sequence's share of a ragged batch.
 struct SequenceInput {
-  SequenceState* state = nullptr;           ///< read and advanced; each state at most once in a batch
-  std::span<const int64_t> input_ids;       ///< new tokens, or else:
-  Tensor inputs_embeds;                     ///< f32 [tokens, hidden_size]
-  std::span<const int64_t> position_ids;    ///< one a token for the rotary embedding; empty: state->length() + 0, 1, ...
+  SequenceState* state = nullptr;         ///< read and advanced; each state at most once in a batch
+  std::span<const int64_t> input_ids;     ///< new tokens, or else:
+  Tensor inputs_embeds;                   ///< f32 [tokens, hidden_size]
+  std::span<const int64_t> position_ids;  ///< one a token for the rotary embedding; empty: state->length() + 0, 1, ...
   LogitsToKeep logits = LogitsToKeep::last;
 };
 
@@ -68,35 +68,35 @@ struct RaggedOutput {
 
 /// The arguments of Transformers' BambaForCausalLM.forward. Exactly one of input_ids and inputs_embeds is given.
 struct ForwardInputs {
-  Tensor input_ids;       ///< i64 [batch, seq]
-  Tensor inputs_embeds;   ///< f32 [batch, seq, hidden_size]
+  Tensor input_ids;      ///< i64 [batch, seq]
+  Tensor inputs_embeds;  ///< f32 [batch, seq, hidden_size]
   /// i64 [batch, seq] or [batch, past + seq], 1 for real tokens, 0 for padding (left, right or anywhere). Padding is a
   /// no-op here: a padded row gives what the same row gives alone.
   Tensor attention_mask;
   /// i64 [batch, seq] or [1, seq]. Default: real tokens are counted on from what the cache holds.
   Tensor position_ids;
   std::shared_ptr<HybridMambaAttentionDynamicCache> past_key_values;  ///< advanced in place
-  std::optional<bool> use_cache;   ///< default: the config's; true without past_key_values makes a new cache
-  Tensor cache_position;           ///< i64 [seq]; must continue the cache. Without cache and mask: the positions
-  Tensor labels;                   ///< i64 [batch, seq], -100 = ignored; shifted inside
+  std::optional<bool> use_cache;  ///< default: the config's; true without past_key_values makes a new cache
+  Tensor cache_position;          ///< i64 [seq]; must continue the cache. Without cache and mask: the positions
+  Tensor labels;                  ///< i64 [batch, seq], -100 = ignored; shifted inside
   std::optional<int64_t> num_items_in_batch;
   bool output_hidden_states = false;
   bool output_attentions = false;
-  int64_t logits_to_keep = 0;        ///< 0: all; n: the last n columns (num_logits_to_keep in older Transformers)
-  Tensor logits_to_keep_index;       ///< i64 [kept]: explicit columns instead; negative ones count from the end
+  int64_t logits_to_keep = 0;   ///< 0: all; n: the last n columns (num_logits_to_keep in older Transformers)
+  Tensor logits_to_keep_index;  ///< i64 [kept]: explicit columns instead; negative ones count from the end
 };
 
 /// Rows of padded positions hold zeros in every output.
 struct BaseModelOutputWithPast {
-  Tensor last_hidden_state;           ///< f32 [batch, seq, hidden_size]
+  Tensor last_hidden_state;  ///< f32 [batch, seq, hidden_size]
   std::shared_ptr<HybridMambaAttentionDynamicCache> past_key_values;
   std::vector<Tensor> hidden_states;  ///< num_hidden_layers + 1 x f32 [batch, seq, hidden_size]
   std::vector<Tensor> attentions;     ///< one an attention layer: f32 [batch, heads, seq, past + seq]
 };
 
 struct CausalLMOutputWithPast {
-  Tensor loss;                        ///< f32 [], when labels are given
-  Tensor logits;                      ///< f32 [batch, kept, vocab_size]
+  Tensor loss;    ///< f32 [], when labels are given
+  Tensor logits;  ///< f32 [batch, kept, vocab_size]
   std::shared_ptr<HybridMambaAttentionDynamicCache> past_key_values;
   std::vector<Tensor> hidden_states;
   std::vector<Tensor> attentions;
@@ -109,7 +109,7 @@ struct SaveOptions {
 
 /// How from_config and init_checkpoint fill dt_bias.
 enum class DtBiasInit {
-  ones,         ///< Transformers' rule
+  ones,              ///< Transformers' rule
   inverse_softplus,  ///< mamba-ssm's: softplus(dt_bias) log-uniform in [time_step_min, time_step_max]
 };
 

@@ -306,8 +306,7 @@ void read_dtype(ObjectReader& in, BambaConfig& c) {
 
 BambaConfig BambaConfig::from_json(std::string_view text, const std::string& origin) {
   if (text.size() > kMaxConfigBytes) {
-    fail(ErrorCode::invalid_config, origin, " has ", text.size(), " bytes; at most ", kMaxConfigBytes,
-         " are accepted");
+    fail(ErrorCode::invalid_config, origin, " has ", text.size(), " bytes; at most ", kMaxConfigBytes, " are accepted");
   }
   const Json document = parse_json(text, origin, ErrorCode::invalid_config);
   if (!document.is_object()) {

@@ -103,8 +103,8 @@ class Pass {
     }
     const Matrix projected = work_.matrix(Workspace::projected, rows_, config_.in_proj_dim());
     linear(normed, w.in_proj, false, projected);
-    const Matrix gate = projected.columns(0, inner);                          // z       [rows, d_inner]
-    const Matrix xbc_in = projected.columns(inner, config_.conv_dim());      // x, B, C [rows, conv_dim]
+    const Matrix gate = projected.columns(0, inner);                                         // z       [rows, d_inner]
+    const Matrix xbc_in = projected.columns(inner, config_.conv_dim());                      // x, B, C [rows, conv_dim]
     const Matrix dt = projected.columns(inner + config_.conv_dim(), config_.mamba_n_heads);  // [rows, n_heads]
     const Matrix xbc = work_.matrix(Workspace::convolved, rows_, config_.conv_dim());
     device_.causal_conv(xbc_in, work_.rows, work_.windows, w.conv.floats(),

@@ -19,16 +19,16 @@ namespace bamba {
 struct PassSequence {
   SequenceState::Impl* state = nullptr;  ///< prepared for `rows.count` more tokens
   backend::SequenceRows rows;
-  size_t index = 0;                      ///< in the caller's batch
-  int64_t first_token = 0;               ///< rows.first is this one of the call's new tokens of the sequence
+  size_t index = 0;         ///< in the caller's batch
+  int64_t first_token = 0;  ///< rows.first is this one of the call's new tokens of the sequence
 };
 
 /// Everything a pass reads besides the weights. Row r of ids or embeds, positions and rows belongs together.
 struct PassInput {
   std::span<const PassSequence> sequences;
-  std::span<const int32_t> ids;       ///< [rows]; -1: the row comes from embeds
-  const float* embeds = nullptr;      ///< host [rows, hidden_size], where ids are -1
-  std::span<const int64_t> positions; ///< [rows]
+  std::span<const int32_t> ids;        ///< [rows]; -1: the row comes from embeds
+  const float* embeds = nullptr;       ///< host [rows, hidden_size], where ids are -1
+  std::span<const int64_t> positions;  ///< [rows]
   ScanForm scan = ScanForm::recurrent;
 };
 

@@ -21,7 +21,7 @@ struct SequenceRequest {
   const float* embeds = nullptr;          ///< [tokens, hidden_size]
   std::span<const int64_t> position_ids;  ///< [tokens], or empty
   LogitsToKeep logits = LogitsToKeep::last;
-  std::span<const int64_t> kept;          ///< when not empty: these tokens of the call, rising, instead of `logits`
+  std::span<const int64_t> kept;  ///< when not empty: these tokens of the call, rising, instead of `logits`
 };
 
 struct BambaModel::Impl {

@@ -143,8 +143,8 @@ class PaddedForward {
       const Tensor& ids = in_.position_ids;
       if (ids.dtype() != DType::i64 || ids.rank() != 2 || ids.dim(1) != un_.seq ||
           (ids.dim(0) != un_.batch && ids.dim(0) != 1)) {
-        reject("position_ids is ", ids.describe(), "; it must be I64 [", un_.batch, ", ", un_.seq, "] or [1, ",
-               un_.seq, "]");
+        reject("position_ids is ", ids.describe(), "; it must be I64 [", un_.batch, ", ", un_.seq, "] or [1, ", un_.seq,
+               "]");
       }
       const int64_t* source = ids.data<int64_t>().data() + (ids.dim(0) == 1 ? 0 : b * un_.seq);
       for (const int64_t column : row.columns) row.positions.push_back(source[column]);

@@ -17,19 +17,26 @@ constexpr uint64_t kMaxGenerationConfigBytes = uint64_t{1} << 20;
 
 DType storage_type(WeightFormat format) {
   switch (format) {
-    case WeightFormat::f32: return DType::f32;
-    case WeightFormat::bf16: return DType::bf16;
-    case WeightFormat::f16: return DType::f16;
+    case WeightFormat::f32:
+      return DType::f32;
+    case WeightFormat::bf16:
+      return DType::bf16;
+    case WeightFormat::f16:
+      return DType::f16;
   }
   return DType::f32;
 }
 
 std::optional<WeightFormat> format_of(DType dtype) {
   switch (dtype) {
-    case DType::f32: return WeightFormat::f32;
-    case DType::bf16: return WeightFormat::bf16;
-    case DType::f16: return WeightFormat::f16;
-    default: return std::nullopt;
+    case DType::f32:
+      return WeightFormat::f32;
+    case DType::bf16:
+      return WeightFormat::bf16;
+    case DType::f16:
+      return WeightFormat::f16;
+    default:
+      return std::nullopt;
   }
 }
 
@@ -99,7 +106,8 @@ class PretrainedSource {
       // Older files carry the rotary table, and some tied models their head once more: both follow from the rest.
       if (name.ends_with("rotary_emb.inv_freq") || (config.tie_word_embeddings && name == kHeadName)) continue;
       if (!expected.contains(name)) {
-        reject("the tensor ", name, " is not part of this model; the config (layer kinds, biases) does not fit the file");
+        reject("the tensor ", name,
+               " is not part of this model; the config (layer kinds, biases) does not fit the file");
       }
     }
   }
@@ -180,8 +188,8 @@ BambaForCausalLM BambaForCausalLM::from_config(const BambaConfig& config, const 
   ThreadPool pool(options.threads);
   const auto total = static_cast<uint64_t>(config.parameter_count());
   uint64_t done = 0;
-  auto impl = std::make_shared<BambaModel::Impl>(
-      config, options, std::move(device), format, [&](const TensorSpec& spec) {
+  auto impl =
+      std::make_shared<BambaModel::Impl>(config, options, std::move(device), format, [&](const TensorSpec& spec) {
         if (options.progress) options.progress("initialising weights", done, total);
         done += static_cast<uint64_t>(shape_numel(spec.shape));
         // Small weights stay f32 in memory, but as exact as the checkpoint that init_checkpoint writes.

@@ -135,8 +135,8 @@ class RaggedForward {
       for (size_t layer = 0; layer < model_.context->attention_layers; ++layer) {
         auto& of_layer = output_.attentions.emplace_back();
         for (const SequenceRequest& request : requests_) {
-          of_layer.push_back(Tensor::zeros(DType::f32, {model_.config.num_attention_heads, request.tokens,
-                                                        request.state->length + request.tokens}));
+          of_layer.push_back(Tensor::zeros(
+              DType::f32, {model_.config.num_attention_heads, request.tokens, request.state->length + request.tokens}));
         }
       }
     }
@@ -213,8 +213,8 @@ class RaggedForward {
     if (options_.output_attentions) {
       outputs.queries = [&](size_t layer, const Matrix& queries) { download_attentions(layer, queries); };
     }
-    const Matrix hidden = run_layers(model_.config, model_.weights, model_.rope, *model_.device, model_.workspace,
-                                     input, outputs);
+    const Matrix hidden =
+        run_layers(model_.config, model_.weights, model_.rope, *model_.device, model_.workspace, input, outputs);
     if (output_.last_hidden_state) {
       const Matrix normed = model_.workspace.matrix(Workspace::normed, hidden.rows, hidden.cols);
       final_norm(hidden, normed);
@@ -236,11 +236,9 @@ class RaggedForward {
     for (const PassSequence& sequence : sequences_) {
       Tensor& target = output_.attentions[layer][sequence.index];
       const int64_t row = target.dim(2);
-      model_.device->attention_weights(queries, sequence.rows,
-                                       sequence.state->attention[layer].page_pointers.data(),
-                                       model_.context->attention,
-                                       target.data<float>().data() + sequence.first_token * row,
-                                       target.dim(1) * row, row);
+      model_.device->attention_weights(
+          queries, sequence.rows, sequence.state->attention[layer].page_pointers.data(), model_.context->attention,
+          target.data<float>().data() + sequence.first_token * row, target.dim(1) * row, row);
     }
   }
 

@@ -55,9 +55,15 @@ float inverse_softplus_of_step(const BambaConfig& config, double u) {
 
 void store(void* out, DType dtype, int64_t i, float value) {
   switch (dtype) {
-    case DType::f32: static_cast<float*>(out)[i] = value; break;
-    case DType::bf16: static_cast<bf16_t*>(out)[i] = to_bf16(value); break;
-    case DType::f16: static_cast<f16_t*>(out)[i] = to_f16(value); break;
+    case DType::f32:
+      static_cast<float*>(out)[i] = value;
+      break;
+    case DType::bf16:
+      static_cast<bf16_t*>(out)[i] = to_bf16(value);
+      break;
+    case DType::f16:
+      static_cast<f16_t*>(out)[i] = to_f16(value);
+      break;
     default:
       fail(ErrorCode::invalid_argument, "weights cannot be made as ", dtype_safetensors_name(dtype),
            "; F32, F16 and BF16 can");
@@ -93,10 +99,16 @@ void fill_random(const BambaConfig& config, const InitOptions& init, const Tenso
       break;
     }
     case TensorRole::linear_bias:
-    case TensorRole::conv_bias: fill([](int64_t) { return 0.0f; }); break;
+    case TensorRole::conv_bias:
+      fill([](int64_t) { return 0.0f; });
+      break;
     case TensorRole::norm:
-    case TensorRole::d: fill([](int64_t) { return 1.0f; }); break;
-    case TensorRole::a_log: fill([](int64_t i) { return static_cast<float>(std::log(static_cast<double>(i + 1))); }); break;
+    case TensorRole::d:
+      fill([](int64_t) { return 1.0f; });
+      break;
+    case TensorRole::a_log:
+      fill([](int64_t i) { return static_cast<float>(std::log(static_cast<double>(i + 1))); });
+      break;
     case TensorRole::dt_bias:
       if (init.dt_bias == DtBiasInit::ones) {
         fill([](int64_t) { return 1.0f; });

@@ -18,8 +18,8 @@ void scale_llama3(const RopeConfig& rope, double original_context, Frequencies& 
     if (wavelength > low_wavelength) {
       frequency /= rope.factor;
     } else if (wavelength >= high_wavelength) {
-      const double kept = (original_context / wavelength - rope.low_freq_factor) /
-                          (rope.high_freq_factor - rope.low_freq_factor);
+      const double kept =
+          (original_context / wavelength - rope.low_freq_factor) / (rope.high_freq_factor - rope.low_freq_factor);
       frequency = (1 - kept) * frequency / rope.factor + kept * frequency;
     }
   }

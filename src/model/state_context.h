@@ -28,9 +28,7 @@ struct StateContext {
   size_t attention_layers = 0;
 
   size_t window_bytes() const { return static_cast<size_t>(conv.width * conv.channels) * sizeof(float); }
-  size_t ssm_bytes() const {
-    return static_cast<size_t>(scan.n_heads * scan.d_state * scan.d_head) * sizeof(float);
-  }
+  size_t ssm_bytes() const { return static_cast<size_t>(scan.n_heads * scan.d_state * scan.d_head) * sizeof(float); }
   size_t page_bytes() const { return backend->kv_page_bytes(attention); }
 };
 

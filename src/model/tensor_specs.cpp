@@ -9,7 +9,9 @@ namespace {
 
 class Lister {
  public:
-  void add(std::string name, Shape shape, TensorRole role) { specs_.push_back({std::move(name), std::move(shape), role}); }
+  void add(std::string name, Shape shape, TensorRole role) {
+    specs_.push_back({std::move(name), std::move(shape), role});
+  }
   void linear(const std::string& module, int64_t out, int64_t in, bool bias) {
     add(module + ".weight", {out, in}, TensorRole::linear);
     if (bias) add(module + ".bias", {out}, TensorRole::linear_bias);

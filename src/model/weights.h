@@ -24,14 +24,14 @@ struct LinearLayer {
 };
 
 struct MambaWeights {
-  LinearLayer in_proj;         ///< [in_proj_dim, hidden]
-  backend::Buffer conv;        ///< [d_conv, conv_dim]: taps first, the transpose of the checkpoint's
-  backend::Buffer conv_bias;   ///< [conv_dim], or empty
-  backend::Buffer a;           ///< [n_heads], -exp(A_log)
-  backend::Buffer d;           ///< [n_heads]
-  backend::Buffer dt_bias;     ///< [n_heads]
-  backend::Buffer norm;        ///< [d_inner]
-  LinearLayer out_proj;        ///< [hidden, d_inner]
+  LinearLayer in_proj;        ///< [in_proj_dim, hidden]
+  backend::Buffer conv;       ///< [d_conv, conv_dim]: taps first, the transpose of the checkpoint's
+  backend::Buffer conv_bias;  ///< [conv_dim], or empty
+  backend::Buffer a;          ///< [n_heads], -exp(A_log)
+  backend::Buffer d;          ///< [n_heads]
+  backend::Buffer dt_bias;    ///< [n_heads]
+  backend::Buffer norm;       ///< [d_inner]
+  LinearLayer out_proj;       ///< [hidden, d_inner]
 };
 
 struct AttentionWeights {

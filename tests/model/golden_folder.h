@@ -98,8 +98,8 @@ inline void expect_close(const Tensor& actual, const Tensor& expected, const std
       at = i;
     }
   }
-  EXPECT_LE(worst, kRelativeTolerance * largest) << what << ": element " << at << " is " << values[at] << ", expected "
-                                                 << reference[at];
+  EXPECT_LE(worst, kRelativeTolerance * largest)
+      << what << ": element " << at << " is " << values[at] << ", expected " << reference[at];
 }
 
 /// Columns [first, first + count) of an [batch, seq] tensor.

@@ -167,8 +167,7 @@ TEST_P(GoldenForward, Cached) {
       expect_close(out.logits, golden_.logits(item, str('.', step)), str(name, " call ", step),
                    flags(columns(all.attention_mask, first, count)));
       if (step == 0) {
-        expect_cache(*cache, model_.config(), golden_, item, "prefill_cache",
-                     columns(all.attention_mask, 0, prompt));
+        expect_cache(*cache, model_.config(), golden_, item, "prefill_cache", columns(all.attention_mask, 0, prompt));
       }
     }
     if (!leaks && GetParam() != "i_dt_limit") {
