@@ -49,7 +49,8 @@ class Tensor {
 
   /// A copy with its own memory.
   Tensor clone() const;
-  /// A converted copy (floating types to floating types, integers to integers); same type: a clone.
+  /// A converted copy (floating types to floating types, integers to integers, nonzero to true); same type: a clone.
+  /// Throws Error(invalid_argument) for other pairs of types and for an integer that the new type cannot hold.
   Tensor to(DType dtype) const;
   /// Same elements, other shape (same count), sharing memory.
   Tensor reshape(Shape shape) const;

@@ -3,7 +3,7 @@
 #include <limits>
 #include <optional>
 #include <set>
-#include <sstream>
+#include <system_error>
 
 #include "base/file.h"
 #include "base/json.h"
@@ -107,7 +107,7 @@ class ObjectReader {
   Json rest() const {
     Json out = Json::object();
     for (const auto& [key, value] : object_.items()) {
-      if (!used_.contains(key)) out[key] = value;
+      if (!used_.contains(key)) append_key(out, key, value);
     }
     return out;
   }
@@ -273,7 +273,7 @@ void read_rope_object(const Json& object, const std::string& name, const std::st
   }
   const Json unknown = in.rest();
   for (const auto& [key, value] : unknown.items()) {
-    warn(origin, ": ", prefix, key, " is not used by rope type \"", rope.rope_type, "\"");
+    warn(origin, ": ", prefix, printable(key), " is not used by rope type \"", rope.rope_type, "\"");
   }
 }
 
@@ -340,7 +340,8 @@ BambaConfig BambaConfig::from_json(std::string_view text, const std::string& ori
 }
 
 BambaConfig BambaConfig::from_pretrained(const std::filesystem::path& path) {
-  const auto file = std::filesystem::is_directory(path) ? path / "config.json" : path;
+  std::error_code ignored;  // what is wrong with the path is said when it is opened
+  const auto file = std::filesystem::is_directory(path, ignored) ? path / "config.json" : path;
   return from_json(read_file(file, kMaxConfigBytes), file.string());
 }
 

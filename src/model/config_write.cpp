@@ -83,8 +83,9 @@ std::string BambaConfig::to_json() const {
   out["eos_token_id"] = eos_to_json(eos_token_id);
   out["num_logits_to_keep"] = or_null(num_logits_to_keep);
   out["use_cache"] = use_cache;
-  const Json extra = Json::parse(extra_keys_);
-  for (const auto& [key, value] : extra.items()) out[key] = value;
+  // None of these is a key of ours: from_json() keeps what it had no use for.
+  const Json extra = parse_json(extra_keys_, "the config's other keys", ErrorCode::internal);
+  for (const auto& [key, value] : extra.items()) append_key(out, key, value);
   return out.dump(2) + "\n";
 }
 

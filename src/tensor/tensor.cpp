@@ -3,6 +3,7 @@
 
 #include <cstring>
 #include <new>
+#include <utility>
 
 #include "base/str.h"
 
@@ -23,19 +24,31 @@ bool is_float(DType dtype) {
 
 double load_float(const void* data, DType dtype, int64_t i) {
   switch (dtype) {
-    case DType::f32: return static_cast<const float*>(data)[i];
-    case DType::f64: return static_cast<const double*>(data)[i];
-    case DType::bf16: return to_float(static_cast<const bf16_t*>(data)[i]);
-    default: return to_float(static_cast<const f16_t*>(data)[i]);
+    case DType::f32:
+      return static_cast<const float*>(data)[i];
+    case DType::f64:
+      return static_cast<const double*>(data)[i];
+    case DType::bf16:
+      return to_float(static_cast<const bf16_t*>(data)[i]);
+    default:
+      return to_float(static_cast<const f16_t*>(data)[i]);
   }
 }
 
 void store_float(void* data, DType dtype, int64_t i, double value) {
   switch (dtype) {
-    case DType::f32: static_cast<float*>(data)[i] = static_cast<float>(value); break;
-    case DType::f64: static_cast<double*>(data)[i] = value; break;
-    case DType::bf16: static_cast<bf16_t*>(data)[i] = to_bf16(static_cast<float>(value)); break;
-    default: static_cast<f16_t*>(data)[i] = to_f16(static_cast<float>(value)); break;
+    case DType::f32:
+      static_cast<float*>(data)[i] = static_cast<float>(value);
+      break;
+    case DType::f64:
+      static_cast<double*>(data)[i] = value;
+      break;
+    case DType::bf16:
+      static_cast<bf16_t*>(data)[i] = to_bf16(static_cast<float>(value));
+      break;
+    default:
+      static_cast<f16_t*>(data)[i] = to_f16(static_cast<float>(value));
+      break;
   }
 }
 
@@ -46,19 +59,47 @@ bool is_integer(DType dtype) {
 
 int64_t load_integer(const void* data, DType dtype, int64_t i) {
   switch (dtype) {
-    case DType::i64: return static_cast<const int64_t*>(data)[i];
-    case DType::i32: return static_cast<const int32_t*>(data)[i];
-    case DType::i8: return static_cast<const int8_t*>(data)[i];
-    default: return static_cast<const uint8_t*>(data)[i];
+    case DType::i64:
+      return static_cast<const int64_t*>(data)[i];
+    case DType::i32:
+      return static_cast<const int32_t*>(data)[i];
+    case DType::i8:
+      return static_cast<const int8_t*>(data)[i];
+    default:
+      return static_cast<const uint8_t*>(data)[i];
   }
 }
 
 void store_integer(void* data, DType dtype, int64_t i, int64_t value) {
   switch (dtype) {
-    case DType::i64: static_cast<int64_t*>(data)[i] = value; break;
-    case DType::i32: static_cast<int32_t*>(data)[i] = static_cast<int32_t>(value); break;
-    case DType::i8: static_cast<int8_t*>(data)[i] = static_cast<int8_t>(value); break;
-    default: static_cast<uint8_t*>(data)[i] = static_cast<uint8_t>(value); break;
+    case DType::i64:
+      static_cast<int64_t*>(data)[i] = value;
+      break;
+    case DType::i32:
+      static_cast<int32_t*>(data)[i] = static_cast<int32_t>(value);
+      break;
+    case DType::i8:
+      static_cast<int8_t*>(data)[i] = static_cast<int8_t>(value);
+      break;
+    case DType::boolean:
+      static_cast<uint8_t*>(data)[i] = value != 0 ? 1 : 0;
+      break;
+    default:
+      static_cast<uint8_t*>(data)[i] = static_cast<uint8_t>(value);
+      break;
+  }
+}
+
+bool fits(DType dtype, int64_t value) {
+  switch (dtype) {
+    case DType::i32:
+      return std::in_range<int32_t>(value);
+    case DType::i8:
+      return std::in_range<int8_t>(value);
+    case DType::u8:
+      return std::in_range<uint8_t>(value);
+    default:
+      return true;
   }
 }
 
@@ -138,7 +179,14 @@ Tensor Tensor::to(DType dtype) const {
   if (is_float(dtype_) && is_float(dtype)) {
     for (int64_t i = 0; i < numel_; ++i) store_float(out.data_, dtype, i, load_float(data_, dtype_, i));
   } else if (is_integer(dtype_) && is_integer(dtype)) {
-    for (int64_t i = 0; i < numel_; ++i) store_integer(out.data_, dtype, i, load_integer(data_, dtype_, i));
+    for (int64_t i = 0; i < numel_; ++i) {
+      const int64_t value = load_integer(data_, dtype_, i);
+      if (!fits(dtype, value)) {
+        fail(ErrorCode::invalid_argument, "cannot convert a tensor ", describe(), " to ", dtype_safetensors_name(dtype),
+             ": element ", i, " is ", value);
+      }
+      store_integer(out.data_, dtype, i, value);
+    }
   } else {
     fail(ErrorCode::invalid_argument, "cannot convert a tensor ", describe(), " to ", dtype_safetensors_name(dtype),
          " (floating to floating or integer to integer only)");
