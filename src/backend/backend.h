@@ -99,12 +99,20 @@ struct AttentionShape {
   int64_t rotary_dim;
 };
 
+/// What the device can do at best.
+struct MachineRoof {
+  double read_bytes_per_second;  ///< of memory that no cache holds
+  double f32_flops_per_second;   ///< a multiply-add is two
+};
+
 class Backend {
  public:
   virtual ~Backend() = default;
   virtual std::string_view name() const = 0;
   /// Host threads that work on one operation.
   virtual int threads() const = 0;
+  /// Measures the device with all of this backend's threads; takes under a second and 256 MiB of memory meanwhile.
+  virtual MachineRoof measure_roof() = 0;
 
   // --- memory -------------------------------------------------------------------------------------------------
   /// Zero-filled. Throws Error(out_of_memory).
@@ -182,5 +190,7 @@ class Backend {
 
 /// The CPU backend. threads <= 0: as many as the process may use.
 std::unique_ptr<Backend> make_cpu_backend(int threads);
+/// The instruction set that the CPU's kernels run with on this machine: "AVX-512", "AVX2", "SSE4", ...
+std::string_view cpu_target_name();
 
 }  // namespace bamba::backend

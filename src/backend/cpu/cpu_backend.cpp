@@ -8,6 +8,7 @@
 #include "backend/cpu/attention.h"
 #include "backend/cpu/linear.h"
 #include "backend/cpu/mamba.h"
+#include "backend/cpu/roofline.h"
 #include "backend/cpu/rowwise.h"
 #include "base/str.h"
 
@@ -28,6 +29,9 @@ class CpuBackend final : public Backend {
 
   std::string_view name() const override { return "cpu"; }
   int threads() const override { return context_.pool.size(); }
+  MachineRoof measure_roof() override {
+    return {cpu::measure_read_bandwidth(context_), cpu::measure_fma_peak(context_)};
+  }
 
   Buffer allocate(size_t bytes) override {
     constexpr std::align_val_t kAlignment{64};
