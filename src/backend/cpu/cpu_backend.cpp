@@ -42,7 +42,7 @@ class CpuBackend final : public Backend {
   }
   Buffer clone(const Buffer& source) override {
     Buffer copy = allocate(source.bytes());
-    std::memcpy(copy.floats(), source.floats(), source.bytes());
+    if (source.bytes() > 0) std::memcpy(copy.floats(), source.floats(), source.bytes());
     return copy;
   }
   void upload(const Buffer& target, size_t offset, const void* host, size_t bytes) override {

@@ -35,13 +35,17 @@ constexpr int kFmaChains = kLanes == 16 ? 24 : 12;
 float chain_fmas(int64_t rounds) {
   const F32 d;
   VecF32 chains[kFmaChains];
-  for (auto& chain : chains) chain = hn::Set(d, 1.0f);
+  // All different, or the compiler would compute one for all.
+  BAMBA_UNROLL
+  for (int c = 0; c < kFmaChains; ++c) chains[c] = hn::Set(d, 1.0f + 0.01f * static_cast<float>(c));
   const auto factor = hn::Set(d, 0.999f);
   const auto term = hn::Set(d, 0.001f);
   for (int64_t i = 0; i < rounds; ++i) {
+    BAMBA_UNROLL
     for (auto& chain : chains) chain = hn::MulAdd(chain, factor, term);
   }
   float total = 0;
+  BAMBA_UNROLL
   for (const auto& chain : chains) total += hn::GetLane(chain);
   return total;
 }
