@@ -49,7 +49,7 @@ To convert(From value) {
 /// together as make 16 bytes of the panel, so that it is written in registers, not in elements.
 template <typename To, typename From>
 void pack_panel(const From* source, int64_t in, int64_t rows, To* panel) {
-  constexpr int64_t kBlock = 64;
+  constexpr int64_t kBlock = 16;
   constexpr int64_t kTogether = 16 / sizeof(To);
   for (int64_t k0 = 0; k0 < in; k0 += kBlock) {
     const int64_t k1 = std::min(in, k0 + kBlock);
