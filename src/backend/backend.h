@@ -99,12 +99,20 @@ struct AttentionShape {
   int64_t rotary_dim;
 };
 
+/// What the device can do at best.
+struct MachineRoof {
+  double read_bytes_per_second;  ///< of memory that no cache holds
+  double f32_flops_per_second;   ///< a multiply-add is two
+};
+
 class Backend {
  public:
   virtual ~Backend() = default;
   virtual std::string_view name() const = 0;
   /// Host threads that work on one operation.
   virtual int threads() const = 0;
+  /// Measures the device with all of this backend's threads; takes under a second and 256 MiB of memory meanwhile.
+  virtual MachineRoof measure_roof() = 0;
 
   // --- memory -------------------------------------------------------------------------------------------------
   /// Zero-filled. Throws Error(out_of_memory).
@@ -150,6 +158,8 @@ class Backend {
   /// Selective scan of Mamba-2. xbc rows: x [n_heads, d_head] | B [n_groups, d_state] | C [n_groups, d_state];
   /// dt rows: [n_heads], before bias and softplus; a = -exp(A_log), d, dt_bias: [n_heads].
   /// states[i]: [n_heads, d_state, d_head], read and brought up to date. out rows: [n_heads * d_head].
+  /// ScanForm::chunked keeps the promise of identical bits only for passes cut at multiples of chunk_size from the
+  /// sequence's start (a partial chunk ends where the pass does); ScanForm::recurrent for any cut.
   virtual void selective_scan(Matrix xbc, Matrix dt, std::span<const SequenceRows> sequences,
                               std::span<float* const> states, const float* a, const float* d, const float* dt_bias,
                               ScanShape shape, ScanForm form, Matrix out) = 0;
@@ -172,8 +182,8 @@ class Backend {
                         const float* values) = 0;
 
   /// Causal attention of each new token over its sequence's pages, f32 softmax of q.k / sqrt(head_dim).
-  virtual void attention(Matrix queries, std::span<const SequenceRows> sequences,
-                         std::span<float* const* const> pages, AttentionShape shape, Matrix out) = 0;
+  virtual void attention(Matrix queries, std::span<const SequenceRows> sequences, std::span<float* const* const> pages,
+                         AttentionShape shape, Matrix out) = 0;
   /// The weights attention() uses, for one sequence: host f32 [n_heads, count, total_stride], where token t's weights
   /// fill the first start + t + 1 entries of its row and zeros the rest up to start + count.
   virtual void attention_weights(Matrix queries, SequenceRows sequence, float* const* pages, AttentionShape shape,
@@ -182,5 +192,7 @@ class Backend {
 
 /// The CPU backend. threads <= 0: as many as the process may use.
 std::unique_ptr<Backend> make_cpu_backend(int threads);
+/// The instruction set that the CPU's kernels run with on this machine: "AVX-512", "AVX2", "SSE4", ...
+std::string_view cpu_target_name();
 
 }  // namespace bamba::backend

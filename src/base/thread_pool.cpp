@@ -3,8 +3,28 @@
 #include <sched.h>
 
 #include <algorithm>
+#include <chrono>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
 
 namespace bamba {
+namespace {
+
+// Waking a sleeping thread takes tens of microseconds, as long as a whole loop of a small model. Loops follow each
+// other closely during a pass, so a thread looks out for the next one this long before it goes to sleep.
+constexpr std::chrono::microseconds kSpin{50};
+
+void relax() {
+#if defined(__x86_64__)
+  _mm_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
+}  // namespace
 
 int available_cpus() {
   cpu_set_t set;
@@ -14,7 +34,9 @@ int available_cpus() {
 }
 
 ThreadPool::ThreadPool(int threads) {
-  if (threads <= 0) threads = available_cpus();
+  const int cpus = available_cpus();
+  if (threads <= 0) threads = cpus;
+  may_spin_ = threads <= cpus;
   workers_.reserve(static_cast<size_t>(threads - 1));
   for (int i = 1; i < threads; ++i) workers_.emplace_back([this, i] { worker_main(i); });
 }
@@ -26,6 +48,19 @@ ThreadPool::~ThreadPool() {
   }
   start_.notify_all();
   for (auto& worker : workers_) worker.join();
+}
+
+/// Returns when the condition holds or after kSpin; at once when a spinning thread would take another's processor.
+template <typename Condition>
+void ThreadPool::spin_until(Condition condition) const {
+  if (!may_spin_ || condition()) return;
+  const auto end = std::chrono::steady_clock::now() + kSpin;
+  do {
+    for (int i = 0; i < 32; ++i) {
+      if (condition()) return;
+      relax();
+    }
+  } while (std::chrono::steady_clock::now() < end);
 }
 
 void ThreadPool::work(int worker) {
@@ -42,11 +77,15 @@ void ThreadPool::work(int worker) {
 
 void ThreadPool::worker_main(int worker) {
   uint64_t seen = 0;
-  std::unique_lock lock(mutex_);
+  const auto called = [&] { return stop_ || generation_ != seen; };
   while (true) {
-    start_.wait(lock, [&] { return stop_ || generation_ != seen; });
+    spin_until(called);
+    std::unique_lock lock(mutex_);
+    start_.wait(lock, called);
     if (stop_) return;
     seen = generation_;
+    if (!open_) continue;  // woke up after the others had done it all
+    ++running_;
     lock.unlock();
     work(worker);
     lock.lock();
@@ -66,15 +105,22 @@ void ThreadPool::parallel_for(int64_t tasks, FunctionRef<void(int64_t, int)> bod
     const std::lock_guard lock(mutex_);
     body_ = &body;
     tasks_ = tasks;
-    next_.store(0);
+    next_ = 0;
     error_ = nullptr;
-    running_ = static_cast<int>(workers_.size());
+    open_ = true;
     ++generation_;
   }
   start_.notify_all();
   work(0);
+  // Whoever has not come by now is not waited for.
   std::unique_lock lock(mutex_);
-  done_.wait(lock, [&] { return running_ == 0; });
+  open_ = false;
+  if (running_ > 0) {
+    lock.unlock();
+    spin_until([&] { return running_ == 0; });
+    lock.lock();
+    done_.wait(lock, [&] { return running_ == 0; });
+  }
   if (error_) std::rethrow_exception(error_);
 }
 

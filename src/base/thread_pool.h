@@ -35,16 +35,21 @@ class ThreadPool {
  private:
   void worker_main(int worker);
   void work(int worker);
+  template <typename Condition>
+  void spin_until(Condition condition) const;
 
   std::vector<std::thread> workers_;
   std::mutex turn_;  // one loop at a time
+  bool may_spin_;    // every thread can have a processor of its own
 
+  // All written under mutex_; the atomics are also watched without it, by threads that spin.
   std::mutex mutex_;
   std::condition_variable start_;
   std::condition_variable done_;
-  uint64_t generation_ = 0;
-  int running_ = 0;
-  bool stop_ = false;
+  std::atomic<uint64_t> generation_{0};  // loops begun so far
+  std::atomic<int> running_{0};          // workers inside the loop
+  std::atomic<bool> stop_{false};
+  bool open_ = false;  // the loop still takes workers in
 
   const FunctionRef<void(int64_t, int)>* body_ = nullptr;
   int64_t tasks_ = 0;

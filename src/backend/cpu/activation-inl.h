@@ -30,10 +30,18 @@ struct Relu {
 template <typename Body>
 void with_activation(Activation activation, Body body) {
   switch (activation) {
-    case Activation::silu: body(Silu()); break;
-    case Activation::gelu: body(Gelu()); break;
-    case Activation::gelu_tanh: body(GeluTanh()); break;
-    case Activation::relu: body(Relu()); break;
+    case Activation::silu:
+      body(Silu());
+      break;
+    case Activation::gelu:
+      body(Gelu());
+      break;
+    case Activation::gelu_tanh:
+      body(GeluTanh());
+      break;
+    case Activation::relu:
+      body(Relu());
+      break;
   }
 }
 

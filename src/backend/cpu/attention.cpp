@@ -37,13 +37,13 @@ struct Running {
 };
 
 struct QueryBlock {
-  int64_t rows;          // tokens * heads per KV head; row = token * heads_per_kv + head
+  int64_t rows;  // tokens * heads per KV head; row = token * heads_per_kv + head
   int64_t heads_per_kv;
-  int64_t start;         // position of the first token
-  float* queries;        // [rows, head_dim], already scaled
-  float* scores;         // [rows, kPageTokens]
-  float* outputs;        // [rows, value_stride]
-  Running* running;      // [rows]
+  int64_t start;     // position of the first token
+  float* queries;    // [rows, head_dim], already scaled
+  float* scores;     // [rows, kPageTokens]
+  float* outputs;    // [rows, value_stride]
+  Running* running;  // [rows]
 
   int64_t position(int64_t row) const { return start + row / heads_per_kv; }
   /// First row that sees any token of the page.
@@ -117,8 +117,7 @@ void attend(const QueryBlock& block, int64_t kv_head, float* const* pages, const
     const int64_t first = block.first_row(page);
     page_scores(block, first, layout.keys(pages[page], kv_head), layout.head_dim);
     for (int64_t row = first; row < block.rows; ++row) {
-      const float factor =
-          softmax_page(block.scores + row * kPageTokens, block.visible(row, page), block.running[row]);
+      const float factor = softmax_page(block.scores + row * kPageTokens, block.visible(row, page), block.running[row]);
       float* out = block.outputs + row * layout.value_stride;
       const auto factors = hn::Set(F32(), factor);
       for (int64_t e = 0; e < layout.value_stride; e += kLanes) {
@@ -127,9 +126,9 @@ void attend(const QueryBlock& block, int64_t kv_head, float* const* pages, const
     }
     // Tokens behind the newest visible one have weight 0 and may hold anything, so they are left out.
     const int64_t depth = block.visible(block.rows - 1, page);
-    multiply(block.scores + first * kPageTokens, kPageTokens, block.rows - first,
-             layout.values(pages[page], kv_head), layout.value_stride, layout.value_stride, depth,
-             block.outputs + first * layout.value_stride, layout.value_stride, true);
+    multiply(block.scores + first * kPageTokens, kPageTokens, block.rows - first, layout.values(pages[page], kv_head),
+             layout.value_stride, layout.value_stride, depth, block.outputs + first * layout.value_stride,
+             layout.value_stride, true);
   }
 }
 

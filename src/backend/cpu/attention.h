@@ -30,8 +30,7 @@ struct PageLayout {
 void kv_append(Context& context, Matrix keys, Matrix values, std::span<const SequenceRows> sequences,
                std::span<float* const* const> pages, const AttentionShape& shape);
 void kv_read(float* const* pages, int64_t tokens, const AttentionShape& shape, float* keys, float* values);
-void kv_write(float* const* pages, int64_t tokens, const AttentionShape& shape, const float* keys,
-              const float* values);
+void kv_write(float* const* pages, int64_t tokens, const AttentionShape& shape, const float* keys, const float* values);
 
 void attention(Context& context, Matrix queries, std::span<const SequenceRows> sequences,
                std::span<float* const* const> pages, const AttentionShape& shape, Matrix out);

@@ -59,9 +59,8 @@ void convolve(const ConvTask& task, int64_t c0, int64_t c1, Function function) {
   }
 }
 
-void causal_conv(Context& context, Matrix in, std::span<const SequenceRows> sequences,
-                 std::span<float* const> windows, const float* weight, const float* bias, ConvShape shape,
-                 Activation activation, Matrix out) {
+void causal_conv(Context& context, Matrix in, std::span<const SequenceRows> sequences, std::span<float* const> windows,
+                 const float* weight, const float* bias, ConvShape shape, Activation activation, Matrix out) {
   const int64_t blocks = (shape.channels + kChannelBlock - 1) / kChannelBlock;
   const int64_t work = in.rows * shape.channels * (shape.width + 12);
   const auto tasks = static_cast<int64_t>(sequences.size()) * blocks;

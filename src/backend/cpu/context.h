@@ -4,9 +4,9 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <new>
 #include <vector>
 
+#include "backend/cpu/memory.h"
 #include "base/thread_pool.h"
 
 namespace bamba::backend::cpu {
@@ -17,18 +17,16 @@ class Scratch {
   /// At least `count` floats, aligned to 64 bytes, with whatever was in them before.
   float* floats(int64_t count) {
     if (count > capacity_) {
-      memory_.reset(static_cast<float*>(::operator new(static_cast<size_t>(count) * sizeof(float), kAlignment)));
+      memory_.reset();  // before the new one is there: never both
+      capacity_ = 0;
+      memory_.reset(static_cast<float*>(allocate_memory(static_cast<size_t>(count) * sizeof(float))));
       capacity_ = count;
     }
     return memory_.get();
   }
 
  private:
-  static constexpr std::align_val_t kAlignment{64};
-  struct Free {
-    void operator()(float* p) const { ::operator delete(p, kAlignment); }
-  };
-  std::unique_ptr<float, Free> memory_;
+  std::unique_ptr<float, FreeMemory> memory_;
   int64_t capacity_ = 0;
 };
 
@@ -36,10 +34,10 @@ struct Context {
   explicit Context(int threads) : pool(threads), scratch(static_cast<size_t>(pool.size())) {}
 
   /// Runs body(task, scratch of the worker) for each task. `work` estimates the multiply-adds of the whole loop:
-  /// below what a hand-over to other threads costs (some 10 us), the caller does it alone.
+  /// below what a hand-over to other threads is worth (some 10 us of work), the caller does it alone.
   template <typename Body>
   void parallel(int64_t tasks, int64_t work, Body body) {
-    constexpr int64_t kWorthWaking = 200'000;
+    constexpr int64_t kWorthWaking = 400'000;
     if (work < kWorthWaking || tasks == 1) {
       for (int64_t task = 0; task < tasks; ++task) body(task, scratch[0]);
     } else {

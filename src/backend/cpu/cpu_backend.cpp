@@ -1,6 +1,4 @@
 // The Backend interface over the CPU kernels.
-#include <bamba/error.h>
-
 #include <algorithm>
 #include <cstring>
 
@@ -8,8 +6,8 @@
 #include "backend/cpu/attention.h"
 #include "backend/cpu/linear.h"
 #include "backend/cpu/mamba.h"
+#include "backend/cpu/roofline.h"
 #include "backend/cpu/rowwise.h"
-#include "base/str.h"
 
 namespace bamba::backend {
 namespace {
@@ -28,17 +26,18 @@ class CpuBackend final : public Backend {
 
   std::string_view name() const override { return "cpu"; }
   int threads() const override { return context_.pool.size(); }
+  MachineRoof measure_roof() override {
+    return {cpu::measure_read_bandwidth(context_), cpu::measure_fma_peak(context_)};
+  }
 
   Buffer allocate(size_t bytes) override {
-    constexpr std::align_val_t kAlignment{64};
-    void* memory = ::operator new(std::max<size_t>(bytes, 1), kAlignment, std::nothrow);
-    if (memory == nullptr) fail(ErrorCode::out_of_memory, "cannot allocate ", bytes, " bytes");
-    std::memset(memory, 0, bytes);
-    return {std::shared_ptr<void>(memory, [](void* p) { ::operator delete(p, kAlignment); }), bytes};
+    std::shared_ptr<void> memory(cpu::allocate_memory(bytes), cpu::FreeMemory());
+    std::memset(memory.get(), 0, bytes);
+    return {std::move(memory), bytes};
   }
   Buffer clone(const Buffer& source) override {
     Buffer copy = allocate(source.bytes());
-    std::memcpy(copy.floats(), source.floats(), source.bytes());
+    if (source.bytes() > 0) std::memcpy(copy.floats(), source.floats(), source.bytes());
     return copy;
   }
   void upload(const Buffer& target, size_t offset, const void* host, size_t bytes) override {
@@ -130,8 +129,8 @@ class CpuBackend final : public Backend {
                  AttentionShape shape, Matrix out) override {
     cpu::attention(context_, queries, sequences, pages, shape, out);
   }
-  void attention_weights(Matrix queries, SequenceRows sequence, float* const* pages, AttentionShape shape,
-                         float* host, int64_t head_stride, int64_t row_stride) override {
+  void attention_weights(Matrix queries, SequenceRows sequence, float* const* pages, AttentionShape shape, float* host,
+                         int64_t head_stride, int64_t row_stride) override {
     cpu::attention_weights(context_, queries, sequence, pages, shape, host, head_stride, row_stride);
   }
 

@@ -23,14 +23,23 @@ using cpu::Scratch;
 constexpr int64_t kDepthBlock = 256;
 // Rows whose partial sums (64 floats each) stay in L2 meanwhile.
 constexpr int64_t kRowBlock = 256;
-// Up to two tiles of rows read the 16-bit weights directly: a decode step reads each weight byte once.
-constexpr int64_t kDirectRows = 2 * kTileRows;
+// Up to this many rows read the 16-bit weights directly, and widen them anew for each tile of rows: that overlaps with
+// the multiply-adds and with the memory, which widening a block in advance does not.
+constexpr int64_t kDirectRows = 48;
 
 template <typename W>
 void panel_product(const float* x, int64_t x_stride, int64_t rows, const W* panel, int64_t depth, float* sums,
                    float* widened) {
-  if (std::is_same_v<W, float> || rows <= kDirectRows) {
+  if (rows <= kTileRows) {
     multiply(x, x_stride, rows, panel, kPanel, kPanel, depth, sums, kPanel, false);
+    return;
+  }
+  if (std::is_same_v<W, float> || rows <= kDirectRows) {
+    // Blocks of k that all tiles of rows find in the cache.
+    for (int64_t k0 = 0; k0 < depth; k0 += kDepthBlock) {
+      multiply(x + k0, x_stride, rows, panel + k0 * kPanel, kPanel, kPanel, std::min(kDepthBlock, depth - k0), sums,
+               kPanel, k0 > 0);
+    }
     return;
   }
   for (int64_t k0 = 0; k0 < depth; k0 += kDepthBlock) {
@@ -75,9 +84,15 @@ void linear_of(cpu::Context& context, Matrix in, const CpuLinearWeight& weight, 
 void linear(cpu::Context& context, Matrix in, const CpuLinearWeight& weight, const float* bias, bool accumulate,
             Matrix out) {
   switch (weight.format()) {
-    case WeightFormat::f32: linear_of<float>(context, in, weight, bias, accumulate, out); break;
-    case WeightFormat::bf16: linear_of<hwy::bfloat16_t>(context, in, weight, bias, accumulate, out); break;
-    case WeightFormat::f16: linear_of<hwy::float16_t>(context, in, weight, bias, accumulate, out); break;
+    case WeightFormat::f32:
+      linear_of<float>(context, in, weight, bias, accumulate, out);
+      break;
+    case WeightFormat::bf16:
+      linear_of<hwy::bfloat16_t>(context, in, weight, bias, accumulate, out);
+      break;
+    case WeightFormat::f16:
+      linear_of<hwy::float16_t>(context, in, weight, bias, accumulate, out);
+      break;
   }
 }
 

@@ -28,24 +28,19 @@ class CpuLinearWeight final : public LinearWeight {
   const std::byte* data() const { return data_.get(); }
   /// Index of element (o, k) in elements.
   int64_t index(int64_t o, int64_t k) const {
-    return layout_ == Layout::rows ? o * in_features() + k
-                                   : (o / kPanel * in_features() + k) * kPanel + o % kPanel;
+    return layout_ == Layout::rows ? o * in_features() + k : (o / kPanel * in_features() + k) * kPanel + o % kPanel;
   }
 
  private:
-  struct Free {
-    void operator()(std::byte* p) const;
-  };
   Layout layout_;
   size_t bytes_;
-  std::unique_ptr<std::byte, Free> data_;
+  std::unique_ptr<std::byte, FreeMemory> data_;
 };
 
 std::unique_ptr<LinearWeight> pack_linear(Context& context, const Tensor& weight, WeightFormat format,
                                           CpuLinearWeight::Layout layout);
 void unpack_linear(Context& context, const CpuLinearWeight& weight, int64_t first_row, int64_t rows, float* host);
 void embed(Context& context, std::span<const int32_t> ids, const CpuLinearWeight& table, Matrix out);
-void linear(Context& context, Matrix in, const CpuLinearWeight& weight, const float* bias, bool accumulate,
-            Matrix out);
+void linear(Context& context, Matrix in, const CpuLinearWeight& weight, const float* bias, bool accumulate, Matrix out);
 
 }  // namespace bamba::backend::cpu

@@ -6,13 +6,12 @@
 
 namespace bamba::backend::cpu {
 
-void causal_conv(Context& context, Matrix in, std::span<const SequenceRows> sequences,
-                 std::span<float* const> windows, const float* weight, const float* bias, ConvShape shape,
-                 Activation activation, Matrix out);
+void causal_conv(Context& context, Matrix in, std::span<const SequenceRows> sequences, std::span<float* const> windows,
+                 const float* weight, const float* bias, ConvShape shape, Activation activation, Matrix out);
 
 /// Per row and head: Delta = clamp(softplus(dt + dt_bias)) and Delta * A. delta, log_decay: [rows, n_heads].
-void time_steps(Context& context, Matrix dt, const float* a, const float* dt_bias, const ScanShape& shape,
-                float* delta, float* log_decay);
+void time_steps(Context& context, Matrix dt, const float* a, const float* dt_bias, const ScanShape& shape, float* delta,
+                float* log_decay);
 
 struct ScanArguments {
   Matrix xbc;

@@ -2,6 +2,7 @@
 #include <bamba/error.h>
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 
 #include "backend/cpu/linear.h"
@@ -10,13 +11,14 @@
 namespace bamba::backend::cpu {
 namespace {
 
-constexpr std::align_val_t kAlignment{64};
-
 float read_element(const std::byte* data, WeightFormat format, int64_t i) {
   switch (format) {
-    case WeightFormat::f32: return reinterpret_cast<const float*>(data)[i];
-    case WeightFormat::bf16: return to_float(reinterpret_cast<const bf16_t*>(data)[i]);
-    case WeightFormat::f16: return to_float(reinterpret_cast<const f16_t*>(data)[i]);
+    case WeightFormat::f32:
+      return reinterpret_cast<const float*>(data)[i];
+    case WeightFormat::bf16:
+      return to_float(reinterpret_cast<const bf16_t*>(data)[i]);
+    case WeightFormat::f16:
+      return to_float(reinterpret_cast<const f16_t*>(data)[i]);
   }
   return 0;
 }
@@ -43,16 +45,26 @@ To convert(From value) {
   }
 }
 
-/// One panel: transposes rows [first, first + rows) of [out, in] to [in][kPanel], in blocks that stay in L1.
+/// One panel: transposes `rows` rows of [out, in] to [in][kPanel], in blocks that stay in L1. As many rows are taken
+/// together as make 16 bytes of the panel, so that it is written in registers, not in elements.
 template <typename To, typename From>
 void pack_panel(const From* source, int64_t in, int64_t rows, To* panel) {
-  constexpr int64_t kBlock = 64;
+  constexpr int64_t kBlock = 16;
+  constexpr int64_t kTogether = 16 / sizeof(To);
   for (int64_t k0 = 0; k0 < in; k0 += kBlock) {
     const int64_t k1 = std::min(in, k0 + kBlock);
-    for (int64_t r = 0; r < rows; ++r) {
+    int64_t r = 0;
+    for (; r + kTogether <= rows; r += kTogether) {
+      for (int64_t k = k0; k < k1; ++k) {
+        std::array<To, kTogether> column;
+        for (int64_t i = 0; i < kTogether; ++i) column[static_cast<size_t>(i)] = convert<To>(source[(r + i) * in + k]);
+        std::memcpy(panel + k * kPanel + r, column.data(), sizeof(column));
+      }
+    }
+    for (; r < rows; ++r) {
       for (int64_t k = k0; k < k1; ++k) panel[k * kPanel + r] = convert<To>(source[r * in + k]);
     }
-    for (int64_t r = rows; r < kPanel; ++r) {
+    for (; r < kPanel; ++r) {
       for (int64_t k = k0; k < k1; ++k) panel[k * kPanel + r] = To{};
     }
   }
@@ -79,9 +91,15 @@ template <typename From>
 void pack_from(Context& context, const Tensor& tensor, CpuLinearWeight& weight) {
   const From* source = static_cast<const From*>(tensor.raw());
   switch (weight.format()) {
-    case WeightFormat::f32: pack<float>(context, source, weight); break;
-    case WeightFormat::bf16: pack<bf16_t>(context, source, weight); break;
-    case WeightFormat::f16: pack<f16_t>(context, source, weight); break;
+    case WeightFormat::f32:
+      pack<float>(context, source, weight);
+      break;
+    case WeightFormat::bf16:
+      pack<bf16_t>(context, source, weight);
+      break;
+    case WeightFormat::f16:
+      pack<f16_t>(context, source, weight);
+      break;
   }
 }
 
@@ -91,22 +109,24 @@ CpuLinearWeight::CpuLinearWeight(int64_t out, int64_t in, WeightFormat format, L
     : LinearWeight(out, in, format), layout_(layout) {
   const int64_t rows = layout == Layout::rows ? out : panels() * kPanel;
   bytes_ = static_cast<size_t>(rows) * static_cast<size_t>(in) * element_size();
-  data_.reset(static_cast<std::byte*>(::operator new(std::max<size_t>(bytes_, 1), kAlignment, std::nothrow)));
-  if (data_ == nullptr) fail(ErrorCode::out_of_memory, "cannot allocate ", bytes_, " bytes for a weight");
-}
-
-void CpuLinearWeight::Free::operator()(std::byte* p) const {
-  ::operator delete(p, kAlignment);
+  data_.reset(static_cast<std::byte*>(allocate_memory(bytes_)));
 }
 
 std::unique_ptr<LinearWeight> pack_linear(Context& context, const Tensor& weight, WeightFormat format,
                                           CpuLinearWeight::Layout layout) {
   auto packed = std::make_unique<CpuLinearWeight>(weight.dim(0), weight.dim(1), format, layout);
   switch (weight.dtype()) {
-    case DType::f32: pack_from<float>(context, weight, *packed); break;
-    case DType::bf16: pack_from<bf16_t>(context, weight, *packed); break;
-    case DType::f16: pack_from<f16_t>(context, weight, *packed); break;
-    default: fail(ErrorCode::unsupported, "a weight ", weight.describe(), " cannot be packed; F32, BF16, F16 can");
+    case DType::f32:
+      pack_from<float>(context, weight, *packed);
+      break;
+    case DType::bf16:
+      pack_from<bf16_t>(context, weight, *packed);
+      break;
+    case DType::f16:
+      pack_from<f16_t>(context, weight, *packed);
+      break;
+    default:
+      fail(ErrorCode::unsupported, "a weight ", weight.describe(), " cannot be packed; F32, BF16, F16 can");
   }
   return packed;
 }

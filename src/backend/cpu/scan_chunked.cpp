@@ -33,16 +33,16 @@ constexpr int64_t kHeadsPerTask = 8;
 
 /// Scratch of one task; rows padded to 16 floats.
 struct ChunkBuffers {
-  int64_t tokens;        // Q, padded
-  int64_t state_size;    // d_state, padded
-  int64_t head_size;     // d_head, padded
-  float* b_transposed;   // [d_state, Q]
-  float* scores;         // [Q, Q]   C_i . B_j
-  float* weights;        // [Q, Q]   scores * decay * Delta_j, and then the inputs of the state update
-  float* x;              // [Q, d_head padded]
-  float* y;              // [Q, d_head padded]
-  float* state;          // [d_state, d_head padded]
-  float* update;         // [d_state, d_head padded]
+  int64_t tokens;       // Q, padded
+  int64_t state_size;   // d_state, padded
+  int64_t head_size;    // d_head, padded
+  float* b_transposed;  // [d_state, Q]
+  float* scores;        // [Q, Q]   C_i . B_j
+  float* weights;       // [Q, Q]   scores * decay * Delta_j, and then the inputs of the state update
+  float* x;             // [Q, d_head padded]
+  float* y;             // [Q, d_head padded]
+  float* state;         // [d_state, d_head padded]
+  float* update;        // [d_state, d_head padded]
 
   static int64_t floats(const ScanShape& shape) {
     const int64_t q = round_up(shape.chunk_size);
@@ -175,8 +175,8 @@ void scan_chunked(Context& context, const ScanArguments& args) {
       const int64_t count = std::min(to_boundary, rows.count - t);
       chunk_scores(args, rows.first + t, count, group, buf);
       for (int64_t head = head0; head < head1; ++head) {
-        chunk_head(args, rows.first + t, count, group, head, args.states[s] + head * shape.d_state * shape.d_head,
-                   buf, sums);
+        chunk_head(args, rows.first + t, count, group, head, args.states[s] + head * shape.d_state * shape.d_head, buf,
+                   sums);
       }
       t += count;
     }

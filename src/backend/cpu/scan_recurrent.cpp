@@ -21,8 +21,8 @@ using cpu::Context;
 using cpu::ScanArguments;
 using cpu::Scratch;
 
-void time_steps(Context& context, Matrix dt, const float* a, const float* dt_bias, const ScanShape& shape,
-                float* delta, float* log_decay) {
+void time_steps(Context& context, Matrix dt, const float* a, const float* dt_bias, const ScanShape& shape, float* delta,
+                float* log_decay) {
   const int64_t heads = shape.n_heads;
   const auto low = hn::Set(F32(), shape.time_step_min);
   const auto high = hn::Set(F32(), shape.time_step_max);
@@ -138,8 +138,8 @@ HWY_EXPORT(time_steps);
 HWY_EXPORT(scan_recurrent);
 
 namespace cpu {
-void time_steps(Context& context, Matrix dt, const float* a, const float* dt_bias, const ScanShape& shape,
-                float* delta, float* log_decay) {
+void time_steps(Context& context, Matrix dt, const float* a, const float* dt_bias, const ScanShape& shape, float* delta,
+                float* log_decay) {
   HWY_DYNAMIC_DISPATCH(backend::time_steps)(context, dt, a, dt_bias, shape, delta, log_decay);
 }
 void scan_recurrent(Context& context, const ScanArguments& arguments) {

@@ -66,8 +66,8 @@ HWY_INLINE void tile_tail(const float* x, int64_t x_stride, int64_t rows, const 
 }
 
 template <int kVectors, typename W>
-HWY_INLINE void tile_column(const float* x, int64_t x_stride, int64_t rows, const W* w, int64_t w_stride,
-                            int64_t depth, float* c, int64_t c_stride, bool accumulate) {
+HWY_INLINE void tile_column(const float* x, int64_t x_stride, int64_t rows, const W* w, int64_t w_stride, int64_t depth,
+                            float* c, int64_t c_stride, bool accumulate) {
   int64_t r = 0;
   for (; r + kTileRows <= rows; r += kTileRows) {
     tile<kTileRows, kVectors>(x + r * x_stride, x_stride, w, w_stride, depth, c + r * c_stride, c_stride, accumulate);

@@ -27,6 +27,15 @@ constexpr int64_t kGroup = 16;
 constexpr int64_t kLanes = static_cast<int64_t>(hn::MaxLanes(F32()));
 constexpr int64_t kVectorsPerGroup = kGroup / kLanes;
 
+// Before a loop over an array of registers. Left to itself, GCC keeps loops of more than 16 turns, and the array with
+// them in memory.
+#undef BAMBA_UNROLL
+#ifdef __clang__
+#define BAMBA_UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define BAMBA_UNROLL _Pragma("GCC unroll 32")
+#endif
+
 /// min(n, kLanes) floats at p, zeros behind them; reads nothing past them. n is what is left of the row, so that
 /// loops read `for (i = 0; i < n; i += kLanes) ... load_n(p + i, n - i)` and need no tail of their own.
 HWY_INLINE VecF32 load_n(const float* p, int64_t n) {

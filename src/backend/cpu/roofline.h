@@ -1,0 +1,16 @@
+// What this machine can do at best, measured: the yardsticks of every speed that the program prints.
+#pragma once
+
+#include "backend/backend.h"
+#include "backend/cpu/context.h"
+
+namespace bamba::backend::cpu {
+
+/// Bytes a second at which the context's threads read memory that no cache holds: the best of several passes over
+/// 256 MiB.
+double measure_read_bandwidth(Context& context);
+/// Floating-point operations a second (a multiply-add is two) of independent f32 multiply-adds in registers: the best
+/// of several runs, with the same instructions that linear() uses.
+double measure_fma_peak(Context& context);
+
+}  // namespace bamba::backend::cpu

@@ -1,0 +1,104 @@
+// What the backend's tests share: random rows with poisoned padding, ragged batches, comparisons.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <memory>
+#include <random>
+#include <vector>
+
+#include "backend/backend.h"
+
+namespace bamba::backend::testing {
+
+inline constexpr float kPoison = std::numeric_limits<float>::quiet_NaN();
+
+class Random {
+ public:
+  explicit Random(uint32_t seed) : engine_(seed) {}
+  float normal(float scale = 1) { return scale * normal_(engine_); }
+  int64_t below(int64_t n) { return static_cast<int64_t>(engine_() % static_cast<uint64_t>(n)); }
+  int64_t between(int64_t low, int64_t high) { return low + below(high - low + 1); }
+  int64_t pick(std::initializer_list<int64_t> choices) {
+    return choices.begin()[below(static_cast<int64_t>(choices.size()))];
+  }
+  std::vector<float> normals(int64_t n, float scale = 1) {
+    std::vector<float> out(static_cast<size_t>(n));
+    for (float& v : out) v = normal(scale);
+    return out;
+  }
+
+ private:
+  std::mt19937 engine_;
+  std::normal_distribution<float> normal_;
+};
+
+/// A matrix whose rows start anywhere (odd offset and stride) between NaNs: a kernel that reads the padding is found
+/// by its results, one that writes it by padding_intact().
+class Rows {
+ public:
+  Rows(int64_t rows, int64_t cols, int64_t gap = 3)
+      : rows_(rows), cols_(cols), gap_(gap), memory_(static_cast<size_t>(1 + rows * (cols + gap)), kPoison) {}
+  static Rows normals(Random& random, int64_t rows, int64_t cols, float scale = 1, int64_t gap = 3) {
+    Rows out(rows, cols, gap);
+    for (int64_t r = 0; r < rows; ++r) {
+      for (int64_t c = 0; c < cols; ++c) out.at(r, c) = random.normal(scale);
+    }
+    return out;
+  }
+
+  Matrix view() { return {memory_.data() + 1, rows_, cols_, cols_ + gap_}; }
+  float& at(int64_t r, int64_t c) { return memory_[static_cast<size_t>(1 + r * (cols_ + gap_) + c)]; }
+  std::vector<float> values() {
+    std::vector<float> out;
+    for (int64_t r = 0; r < rows_; ++r) {
+      for (int64_t c = 0; c < cols_; ++c) out.push_back(at(r, c));
+    }
+    return out;
+  }
+  bool padding_intact() {
+    for (int64_t r = 0; r < rows_; ++r) {
+      for (int64_t c = cols_; c < cols_ + gap_; ++c) {
+        if (!std::isnan(at(r, c))) return false;
+      }
+    }
+    return std::isnan(memory_[0]);
+  }
+
+ private:
+  int64_t rows_;
+  int64_t cols_;
+  int64_t gap_;
+  std::vector<float> memory_;
+};
+
+inline bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
+  return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0);
+}
+
+/// Sequences of the given lengths, one after the other.
+inline std::vector<SequenceRows> ragged(const std::vector<int64_t>& lengths, const std::vector<int64_t>& starts) {
+  std::vector<SequenceRows> out;
+  int64_t first = 0;
+  for (size_t i = 0; i < lengths.size(); ++i) {
+    out.push_back({first, lengths[i], starts[i]});
+    first += lengths[i];
+  }
+  return out;
+}
+
+/// Cuts [0, count) anywhere: pieces of random lengths, single tokens among them.
+inline std::vector<SequenceRows> random_cut(Random& random, const SequenceRows& rows) {
+  std::vector<SequenceRows> out;
+  for (int64_t t = 0; t < rows.count;) {
+    const int64_t n = std::min(rows.count - t, random.below(3) == 0 ? 1 : random.between(1, 90));
+    out.push_back({rows.first + t, n, rows.start + t});
+    t += n;
+  }
+  return out;
+}
+
+}  // namespace bamba::backend::testing
