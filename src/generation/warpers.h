@@ -5,6 +5,7 @@
 #include <bamba/generation.h>
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -16,7 +17,7 @@ struct WarperSettings {
   double temperature = 1.0;
   int64_t top_k = 0;  ///< 0: off
   double top_p = 1.0;
-  std::optional<double> min_p;
+  std::optional<double> min_p = std::nullopt;
   double typical_p = 1.0;
   double epsilon_cutoff = 0.0;
   double eta_cutoff = 0.0;

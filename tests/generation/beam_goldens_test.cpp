@@ -1,6 +1,9 @@
 // Greedy and beam search against what Transformers does with the same scripted model (make_beam_goldens.py).
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cmath>
+
 #include "base/json.h"
 #include "generation/script_model.h"
 

@@ -2,6 +2,7 @@
 #include <bamba/generation.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 

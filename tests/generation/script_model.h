@@ -1,8 +1,10 @@
 // A step model whose logits are a function of the tokens so far: what the generation tests script.
 #pragma once
 
+#include <bamba/error.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <functional>
 #include <string>
 #include <vector>
