@@ -239,6 +239,7 @@ void BeamPrompt::update_finished(const std::vector<Continuation>& continuations,
   const bool full = std::ranges::all_of(results_, &Hypothesis::finished);
   const bool closed = full && run_.config().early_stopping == EarlyStopping::yes;
   std::vector<float> scores;
+  scores.reserve(results_.size() + continuations.size());
   for (const Hypothesis& result : results_) scores.push_back(result.score);
   for (size_t i = 0; i < continuations.size(); ++i) {
     float score = with_length_penalty(continuations[i].score, generated() + 1);
@@ -274,6 +275,7 @@ void BeamPrompt::update_finished(const std::vector<Continuation>& continuations,
 void BeamPrompt::update_running(const std::vector<Continuation>& continuations, std::span<float> logits,
                                 Workspace& work) {
   std::vector<float> scores;
+  scores.reserve(continuations.size());
   for (const Continuation& continuation : continuations) {
     scores.push_back(continuation.score + (continuation.ends ? kOut : 0.0F));
   }

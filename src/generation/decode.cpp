@@ -144,6 +144,7 @@ void run_loop(Run& run, std::vector<PromptRun>& prompts, std::vector<Sequence>& 
   }
 
   std::vector<Sequence*> active;
+  active.reserve(sequences.size());
   for (Sequence& sequence : sequences) active.push_back(&sequence);
   std::vector<StepInput> inputs;
   while (true) {
