@@ -13,6 +13,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace bamba {
@@ -20,16 +21,23 @@ namespace bamba {
 enum class EarlyStopping { no, yes, never };  ///< false, true, "never"
 
 /// Transformers' GenerationConfig, the part that applies to this model. Empty optionals mean "not set".
+///
+/// Scores pass through, in this order: logit_bias, repetition_penalty, presence and frequency penalty,
+/// no_repeat_ngram_size, bad_words_ids, min_length, min_new_tokens, forced_bos, forced_eos, remove_invalid_values,
+/// GenerateOptions.processors; and, when sampling, temperature, top_k, top_p, min_p, typical_p, epsilon_cutoff,
+/// eta_cutoff. In beam search they act on log-probabilities.
 struct GenerationConfig {
   // Length.
-  std::optional<int64_t> max_length;      ///< prompt included
+  std::optional<int64_t> max_length;      ///< of each prompt with its new tokens
   std::optional<int64_t> max_new_tokens;  ///< wins over max_length; with neither, 256 new tokens
   std::optional<int64_t> min_length;
   std::optional<int64_t> min_new_tokens;
-  std::vector<std::string> stop_strings;  ///< needs a tokenizer
+  /// Ends a sequence when its new text holds one of these; needs a tokenizer. Decoded text leaves special tokens out:
+  /// a stop string that is one ends the sequence when that token comes.
+  std::vector<std::string> stop_strings;
   // Search.
   bool do_sample = false;
-  int64_t num_beams = 1;
+  int64_t num_beams = 1;  ///< more than 1: beam search, which draws its candidates when do_sample is on
   int64_t num_return_sequences = 1;
   double length_penalty = 1.0;
   EarlyStopping early_stopping = EarlyStopping::no;
@@ -51,7 +59,7 @@ struct GenerationConfig {
   double typical_p = 1.0;
   double epsilon_cutoff = 0.0;
   double eta_cutoff = 0.0;
-  uint64_t seed = 0;
+  uint64_t seed = 0;  ///< the same seed, prompt and place in the batch give the same text, whatever the threads
   // Tokens.
   std::optional<int64_t> bos_token_id;
   std::vector<int64_t> eos_token_id;
@@ -63,7 +71,9 @@ struct GenerationConfig {
 
   /// Token ids of the model's config.
   static GenerationConfig from_model_config(const BambaConfig& config);
-  /// The above, then DIR/generation_config.json if there is one. Throws Error(invalid_config).
+  /// The above, then DIR/generation_config.json if there is one: null and missing keys stay unset, keys without a
+  /// meaning here are ignored, with a warning when Transformers would generate something else because of them. Throws
+  /// Error(invalid_config) that names the key; values are checked by validate().
   static GenerationConfig from_pretrained(const std::filesystem::path& directory, const BambaConfig& config);
   static GenerationConfig from_json(std::string_view text, const std::string& origin, const BambaConfig& config);
   /// Throws Error(invalid_argument) that names the parameter, its value and what is allowed.
@@ -81,22 +91,26 @@ struct TokenLogprob {
 struct GeneratedSequence {
   int64_t prompt_index = 0;
   std::vector<int64_t> ids;  ///< new tokens, the eos included
-  std::string text;          ///< decoded, cut before the stop string that ended it; empty without a tokenizer
+  /// Decoded without special tokens, cut before the stop string that ended it; empty without a tokenizer.
+  std::string text;
   FinishReason finish_reason = FinishReason::length;
   std::optional<double> score;  ///< beam search: sum of log-probabilities / length^length_penalty
   std::vector<TokenLogprob> logprobs;
 };
 
-/// A token as it is made. For beam search only finished sequences are streamed, at the end.
+/// A token as it is made. For beam search only the returned sequences are streamed, at the end. The texts of a
+/// sequence's events joined are its `text` (unless it was cancelled: then the part held back as a possible stop string
+/// or half a character is in `text` only). References are good during the call.
 struct StreamEvent {
   int64_t prompt_index = 0;
   int64_t sequence_index = 0;  ///< among the prompt's num_return_sequences
   int64_t id = 0;
-  std::string_view text;  ///< whole UTF-8 characters that this token completed; may be empty
+  std::string_view text;  ///< whole characters that this token decided, never any of a stop string; may be empty
   const TokenLogprob* logprob = nullptr;
 };
 
-/// Changes the scores [vocab_size] of one sequence; `ids` are its tokens so far, the prompt included.
+/// Changes the scores [vocab_size] of one sequence; `ids` are its tokens so far, the prompt included. -infinity
+/// forbids a token. Called once for sequences that still share all their tokens.
 using LogitsProcessor = std::function<void(std::span<const int64_t> ids, std::span<float> scores)>;
 
 struct GenerateOptions {
@@ -107,24 +121,30 @@ struct GenerateOptions {
   std::vector<LogitsProcessor> processors;    ///< after the built-in processors, before the warpers
   /// One a prompt, or empty: states that already hold the first state.length() tokens of each prompt. They are advanced
   /// when num_beams and num_return_sequences are 1, so that a conversation goes on where it stopped.
+  /// At least one token of each prompt must be left to run. After the call such a state holds the prompt and the new
+  /// tokens but for the last. Empty handles become new states.
   std::span<SequenceState> states;
   std::function<void(int64_t done, int64_t total)> prompt_progress;  ///< tokens of prompts read
 };
 
 struct GenerateTiming {
-  int64_t prompt_tokens = 0;
-  int64_t new_tokens = 0;
+  int64_t prompt_tokens = 0;  ///< run: without those that given states held
+  int64_t new_tokens = 0;     ///< chosen; in beam search the steps of each prompt
   double prompt_seconds = 0;  ///< to the end of the prompts' forward
   double time_to_first_token = 0;
   double decode_seconds = 0;
 };
 
 struct GenerateResult {
-  std::vector<GeneratedSequence> sequences;  ///< prompt by prompt, num_return_sequences each, best first for beams
+  /// Prompt by prompt, num_return_sequences each, best first for beams (fewer when beam search finds fewer).
+  std::vector<GeneratedSequence> sequences;
   GenerateTiming timing;
 };
 
-/// Throws Error(invalid_argument) for bad ids, an empty prompt without bos, or bad parameters.
+/// Runs all prompts as one ragged batch; sequences that end leave it. An empty prompt becomes bos_token_id. A context
+/// past max_position_embeddings is warned about once.
+/// Throws Error(invalid_argument) for ids out of range, an empty prompt without bos, bad parameters, or processors that
+/// forbid every token; Error(non_finite) for NaN or infinite logits; and whatever a callback throws.
 GenerateResult generate(const BambaForCausalLM& model, std::span<const std::vector<int64_t>> prompts,
                         const GenerationConfig& config, const GenerateOptions& options = {});
 

@@ -1,0 +1,85 @@
+// One call of generate(): what its prompts, the loops and the result share.
+#pragma once
+
+#include <bamba/generation.h>
+
+#include <chrono>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "generation/step_model.h"
+#include "generation/text.h"
+
+namespace bamba {
+
+struct PromptRun {
+  int64_t index = 0;
+  std::vector<int64_t> ids;
+  int64_t max_length = 0;  ///< prompt and new tokens together
+  std::unique_ptr<StepState> state;
+};
+
+class Run {
+ public:
+  using Clock = std::chrono::steady_clock;
+
+  /// Everything passed must outlive the run.
+  Run(StepModel& model, const GenerationConfig& config, const GenerateOptions& options, const TextTools& tools,
+      const StopRules& rules)
+      : model_(model), config_(config), options_(options), tools_(tools), rules_(rules) {}
+
+  const GenerationConfig& config() const { return config_; }
+  const GenerateOptions& options() const { return options_; }
+  const StopRules& rules() const { return rules_; }
+  size_t vocab_size() const { return static_cast<size_t>(model_.vocab_size()); }
+  TextStream new_text() const { return {tools_, rules_}; }
+
+  /// Has the caller asked to stop?
+  bool cancelled() const;
+  /// Shows a token to the caller's stream.
+  void emit(const StreamEvent& event);
+
+  /// Runs the prompts' tokens that their states do not hold yet, in pieces of prefill_chunk_size. Returns the logits
+  /// after each prompt [prompts, vocab_size], or an empty span when cancelled.
+  std::span<float> read_prompts(std::span<PromptRun> prompts);
+  /// One decoding step, with the one warning about a context past max_position_embeddings.
+  std::span<float> forward(std::span<const StepInput> inputs);
+
+  /// Counts a chosen token.
+  void count_token();
+  GenerateTiming finish_timing();
+
+ private:
+  double seconds_since(Clock::time_point then) const {
+    return std::chrono::duration<double>(Clock::now() - then).count();
+  }
+
+  StepModel& model_;
+  const GenerationConfig& config_;
+  const GenerateOptions& options_;
+  const TextTools& tools_;
+  const StopRules& rules_;
+  bool stream_cancelled_ = false;
+  bool warned_ = false;
+  GenerateTiming timing_;
+  Clock::time_point start_ = Clock::now();
+  Clock::time_point prompt_end_ = start_;
+};
+
+/// Throws Error(non_finite) that names the step and the sequence when a model's logits are not all finite.
+void check_logits(std::span<const float> logits, int64_t prompt, int64_t sequence, int64_t step);
+
+/// Greedy search and sampling. Appends num_return_sequences results for each prompt.
+void decode(Run& run, std::vector<PromptRun>& prompts, std::vector<GeneratedSequence>& out);
+
+/// Beam search, with or without sampling. Appends num_return_sequences results for each prompt, best first.
+void beam_search(Run& run, std::vector<PromptRun>& prompts, std::vector<GeneratedSequence>& out);
+
+/// generate() over any step model. `states` is empty or holds a state for each prompt.
+GenerateResult generate_with(StepModel& model, const BambaConfig& model_config,
+                             std::span<const std::vector<int64_t>> prompts, const GenerationConfig& config,
+                             const GenerateOptions& options, const TextTools& tools,
+                             std::vector<std::unique_ptr<StepState>> states);
+
+}  // namespace bamba

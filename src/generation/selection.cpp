@@ -1,0 +1,68 @@
+#include "generation/selection.h"
+
+#include <limits>
+
+namespace bamba {
+namespace {
+
+/// Scores are looked at this many at a time: one comparison throws out a whole block, as nearly all of them are.
+constexpr size_t kBlock = 32;
+
+float block_max(const float* scores) {
+  float lanes[8];
+  for (size_t i = 0; i < 8; ++i) lanes[i] = scores[i];
+  for (size_t i = 8; i < kBlock; i += 8) {
+    for (size_t j = 0; j < 8; ++j) lanes[j] = lanes[j] > scores[i + j] ? lanes[j] : scores[i + j];
+  }
+  float best = lanes[0];
+  for (size_t i = 1; i < 8; ++i) best = best > lanes[i] ? best : lanes[i];
+  return best;
+}
+
+/// Past this many, selecting in a copy is quicker than keeping a heap.
+constexpr size_t kLargestHeap = 512;
+
+}  // namespace
+
+void TopSelector::offer(std::span<const float> scores, float addend, int64_t base) {
+  if (limit_ == 0) return;
+  for (size_t i = 0; i < scores.size(); ++i) {
+    if (heap_.size() == limit_) {
+      while (i + kBlock <= scores.size() && !(block_max(&scores[i]) + addend > heap_.front().score)) i += kBlock;
+      if (i == scores.size()) return;
+    }
+    const Candidate candidate{base + static_cast<int64_t>(i), scores[i] + addend};
+    if (candidate.score != candidate.score) continue;
+    if (heap_.size() < limit_) {
+      heap_.push_back(candidate);
+      std::push_heap(heap_.begin(), heap_.end(), better);
+    } else if (candidate.score > heap_.front().score) {  // an equal one has the higher id
+      std::pop_heap(heap_.begin(), heap_.end(), better);
+      heap_.back() = candidate;
+      std::push_heap(heap_.begin(), heap_.end(), better);
+    }
+  }
+}
+
+float kth_largest(std::span<const float> scores, size_t k, std::vector<float>& scratch) {
+  if (k > kLargestHeap) {
+    scratch.assign(scores.begin(), scores.end());
+    const auto nth = scratch.begin() + static_cast<std::ptrdiff_t>(k - 1);
+    std::nth_element(scratch.begin(), nth, scratch.end(), std::greater<>());
+    return *nth;
+  }
+  scratch.assign(scores.begin(), scores.begin() + static_cast<std::ptrdiff_t>(k));
+  std::make_heap(scratch.begin(), scratch.end(), std::greater<>());  // front: the smallest kept
+  for (size_t i = k; i < scores.size(); ++i) {
+    while (i + kBlock <= scores.size() && !(block_max(&scores[i]) > scratch.front())) i += kBlock;
+    if (i == scores.size()) break;
+    if (scores[i] > scratch.front()) {
+      std::pop_heap(scratch.begin(), scratch.end(), std::greater<>());
+      scratch.back() = scores[i];
+      std::push_heap(scratch.begin(), scratch.end(), std::greater<>());
+    }
+  }
+  return scratch.front();
+}
+
+}  // namespace bamba

@@ -1,0 +1,63 @@
+// Picking the largest few of many scores without sorting them all.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <vector>
+
+namespace bamba {
+
+/// One token that may still be chosen.
+struct Candidate {
+  int64_t id;
+  float score;
+};
+
+/// Higher scores first; the lower id first among equals.
+constexpr bool better(const Candidate& a, const Candidate& b) {
+  return a.score != b.score ? a.score > b.score : a.id < b.id;
+}
+
+/// Keeps the `limit` best of the candidates offered so far. Ids must be offered in increasing order.
+class TopSelector {
+ public:
+  void start(size_t limit) {
+    limit_ = limit;
+    heap_.clear();
+  }
+  /// Offers base + i for each scores[i] + addend (rounded to float, as the sums of beam search are). NaN never enters.
+  void offer(std::span<const float> scores, float addend, int64_t base);
+  /// Best first. The selector must be started again afterwards.
+  std::span<const Candidate> take() {
+    std::sort_heap(heap_.begin(), heap_.end(), better);
+    return heap_;
+  }
+
+ private:
+  size_t limit_ = 0;
+  std::vector<Candidate> heap_;  // a heap whose front is the worst kept
+};
+
+/// The k-th largest score (k >= 1, k <= scores.size()), duplicates counted. `scratch` is overwritten.
+float kth_largest(std::span<const float> scores, size_t k, std::vector<float>& scratch);
+
+/// Walks items in the order of `before`, sorting no more of them than the walk reaches: visit(item) returns false to
+/// stop. The items are rearranged.
+template <typename Item, typename Before, typename Visit>
+void visit_in_order(std::span<Item> items, const Before& before, const Visit& visit) {
+  size_t sorted = 0;
+  for (size_t chunk = 64; sorted < items.size(); chunk *= 4) {
+    const size_t end = std::min(items.size(), sorted + chunk);
+    const auto from = items.begin() + static_cast<std::ptrdiff_t>(sorted);
+    const auto to = items.begin() + static_cast<std::ptrdiff_t>(end);
+    if (to != items.end()) std::nth_element(from, to, items.end(), before);
+    std::sort(from, to, before);
+    for (; sorted < end; ++sorted) {
+      if (!visit(items[sorted])) return;
+    }
+  }
+}
+
+}  // namespace bamba

@@ -1,0 +1,140 @@
+// A step model whose logits are a function of the tokens so far: what the generation tests script.
+#pragma once
+
+#include <bamba/error.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "generation/run.h"
+
+namespace bamba::test {
+
+using Ids = std::vector<int64_t>;
+
+class ScriptState final : public StepState {
+ public:
+  int64_t length() const override { return static_cast<int64_t>(ids.size()); }
+  std::unique_ptr<StepState> fork() const override {
+    auto copy = std::make_unique<ScriptState>();
+    copy->ids = ids;
+    return copy;
+  }
+  Ids ids;
+};
+
+class ScriptModel final : public StepModel {
+ public:
+  using Script = std::function<void(std::span<const int64_t> ids, std::span<float> logits)>;
+  ScriptModel(int64_t vocab_size, Script script) : vocab_size_(vocab_size), script_(std::move(script)) {}
+
+  int64_t vocab_size() const override { return vocab_size_; }
+  int64_t max_position_embeddings() const override { return max_positions; }
+  std::unique_ptr<StepState> new_state() override { return std::make_unique<ScriptState>(); }
+  std::span<float> forward(std::span<const StepInput> inputs) override {
+    size_t rows = 0;
+    for (const StepInput& input : inputs) rows += input.logits ? 1 : 0;
+    logits_.assign(rows * static_cast<size_t>(vocab_size_), 0.0F);
+    size_t row = 0;
+    for (const StepInput& input : inputs) {
+      EXPECT_NE(input.state, nullptr);
+      EXPECT_FALSE(input.ids.empty());
+      auto& ids = static_cast<ScriptState*>(input.state)->ids;
+      ids.insert(ids.end(), input.ids.begin(), input.ids.end());
+      if (!input.logits) continue;
+      script_(ids,
+              std::span(logits_).subspan(row++ * static_cast<size_t>(vocab_size_), static_cast<size_t>(vocab_size_)));
+    }
+    batch_sizes.push_back(inputs.size());
+    return logits_;
+  }
+
+  int64_t max_positions = 1'000'000;
+  std::vector<size_t> batch_sizes;  // of the calls so far
+
+ private:
+  int64_t vocab_size_;
+  Script script_;
+  std::vector<float> logits_;
+};
+
+/// Logits in [-spread, spread) that depend on every token so far.
+inline ScriptModel::Script hashed_logits(double spread = 4.0) {
+  return [spread](std::span<const int64_t> ids, std::span<float> logits) {
+    uint64_t hash = 1469598103934665603U;
+    for (const int64_t id : ids) hash = (hash ^ static_cast<uint64_t>(id + 1)) * 1099511628211U;
+    for (size_t i = 0; i < logits.size(); ++i) {
+      uint64_t x = hash + i * 0x9E3779B97F4A7C15U;
+      x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9U;
+      x = (x ^ (x >> 27)) * 0x94D049BB133111EBU;
+      x ^= x >> 31;
+      logits[i] = static_cast<float>((static_cast<double>(x >> 11) * 0x1p-52 - 1.0) * spread);
+    }
+  };
+}
+
+inline BambaConfig script_config(int64_t vocab_size) {
+  BambaConfig config;
+  config.vocab_size = vocab_size;
+  config.bos_token_id.reset();
+  config.pad_token_id.reset();
+  config.eos_token_id.clear();
+  return config;
+}
+
+/// Each id is the text given for it; ids without one are silent. Bytes of a character may be spread over ids: like
+/// StreamDecoder, push() gives whole characters only.
+class ScriptDecoder final : public TextDecoder {
+ public:
+  explicit ScriptDecoder(const std::vector<std::string>& words) : words_(words) {}
+  std::string push(int64_t id) override {
+    if (static_cast<size_t>(id) < words_.size()) bytes_ += words_[static_cast<size_t>(id)];
+    size_t whole = bytes_.size();
+    for (size_t back = 1; back <= std::min<size_t>(4, bytes_.size()); ++back) {
+      const auto byte = static_cast<unsigned char>(bytes_[bytes_.size() - back]);
+      if (byte < 0x80) break;
+      if (byte >= 0xC0) {
+        const size_t needs = byte >= 0xF0 ? 4 : byte >= 0xE0 ? 3 : 2;
+        if (needs > back) whole = bytes_.size() - back;
+        break;
+      }
+    }
+    std::string out = bytes_.substr(0, whole);
+    bytes_.erase(0, whole);
+    return out;
+  }
+  std::string finish() override {
+    const bool half = !bytes_.empty();
+    bytes_.clear();
+    return half ? "\xEF\xBF\xBD" : "";
+  }
+
+ private:
+  const std::vector<std::string>& words_;
+  std::string bytes_;
+};
+
+inline TextTools script_text(const std::vector<std::string>& words) {
+  TextTools tools;
+  tools.new_decoder = [&words] { return std::make_unique<ScriptDecoder>(words); };
+  tools.special_token = [](std::string_view text) -> std::optional<int64_t> {
+    return text == "<stop>" ? std::optional<int64_t>(0) : std::nullopt;
+  };
+  return tools;
+}
+
+inline GenerateResult run_script(ScriptModel& model, const std::vector<Ids>& prompts, const GenerationConfig& config,
+                                 const GenerateOptions& options = {}, const TextTools& tools = {},
+                                 std::vector<std::unique_ptr<StepState>> states = {}) {
+  return generate_with(model, script_config(model.vocab_size()), prompts, config, options, tools, std::move(states));
+}
+
+inline GenerateResult run_script(ScriptModel&& model, const std::vector<Ids>& prompts, const GenerationConfig& config,
+                                 const GenerateOptions& options = {}, const TextTools& tools = {}) {
+  return run_script(model, prompts, config, options, tools);
+}
+
+}  // namespace bamba::test
