@@ -63,7 +63,8 @@ class Tokenizer {
 
   /// Always valid UTF-8 (U+FFFD for bytes that are none). Ids without a token, such as the spare rows of an
   /// embedding, yield nothing; negative ids throw Error(invalid_argument). `clean_up_tokenization_spaces` ("a ." to
-  /// "a." and the like) defaults to what tokenizer_config.json says, or false.
+  /// "a." and the like) is off by default: Transformers 5 ignores tokenizer_config.json's true for byte-level BPE too,
+  /// unless clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output is true as well.
   std::string decode(std::span<const int64_t> ids, bool skip_special_tokens = false,
                      std::optional<bool> clean_up_tokenization_spaces = {}) const;
 
