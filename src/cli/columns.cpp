@@ -81,8 +81,8 @@ Tensor causal_lm_loss(const Tensor& logits, const Tensor& labels, const BambaCon
       const int64_t target = targets[row * columns + t + 1];
       if (target == -100) continue;
       if (target < 0 || target >= logits.dim(2)) {
-        fail(ErrorCode::invalid_argument, "labels: ", target, " at [", row, ", ", t + 1, "] is neither -100 nor in [0, ",
-             vocab, ")");
+        fail(ErrorCode::invalid_argument, "labels: ", target, " at [", row, ", ", t + 1,
+             "] is neither -100 nor in [0, ", vocab, ")");
       }
       nll += total - scores[static_cast<size_t>(target)];
       ++counted;

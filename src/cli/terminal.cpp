@@ -40,7 +40,7 @@ std::string format(const char* pattern, double value) {
 
 void print_line(Style style, std::string_view label, std::string_view text) {
   std::string line = "bamba: ";
-  if (!label.empty()) line += styled(STDERR_FILENO, style, label) + ": ";
+  if (!label.empty()) line.append(styled(STDERR_FILENO, style, label)).append(": ");
   line += text;
   line += '\n';
   std::fputs(line.c_str(), stderr);
@@ -75,13 +75,14 @@ std::string styled(int fd, Style style, std::string_view text) {
 }
 
 std::string with_thousands(int64_t value) {
-  std::string digits = std::to_string(value);
+  const std::string digits = std::to_string(value);
   const size_t first = value < 0 ? 1 : 0;
-  for (size_t end = digits.size(); end > first + 3;) {
-    end -= 3;
-    digits.insert(end, ",");
+  std::string out;
+  for (size_t i = 0; i < digits.size(); ++i) {
+    if (i > first && (digits.size() - i) % 3 == 0) out += ',';
+    out += digits[i];
   }
-  return digits;
+  return out;
 }
 
 std::string short_number(double value) {
