@@ -1,25 +1,13 @@
 #include "cli/columns.h"
 
 #include <algorithm>
-#include <array>
-#include <cmath>
 #include <cstring>
-
-#include "base/str.h"
 
 namespace bamba::cli {
 namespace {
 
 size_t column_bytes(const Tensor& tensor) {
   return tensor.nbytes() / static_cast<size_t>(tensor.dim(0) * tensor.dim(1));
-}
-
-/// log(sum(exp(row))), the sum in double.
-double log_sum_exp(std::span<const float> row) {
-  const float top = *std::max_element(row.begin(), row.end());
-  double sum = 0;
-  for (const float value : row) sum += std::exp(static_cast<double>(value) - top);
-  return std::log(sum) + top;
 }
 
 }  // namespace
@@ -61,39 +49,6 @@ void put_attention(const Tensor& piece, Tensor& target, int64_t begin) {
                   to + (head * side + static_cast<size_t>(begin) + row) * side);
     }
   }
-}
-
-Tensor causal_lm_loss(const Tensor& logits, const Tensor& labels, const BambaConfig& config) {
-  const auto rows = static_cast<size_t>(logits.dim(0));
-  const auto columns = static_cast<size_t>(logits.dim(1));
-  const auto vocab = static_cast<size_t>(logits.dim(2));
-  const std::span<const float> values = logits.data<float>();
-  const std::span<const int64_t> targets = labels.data<int64_t>();
-  double nll = 0;
-  double squares = 0;
-  int64_t counted = 0;
-  for (size_t row = 0; row < rows; ++row) {
-    for (size_t t = 0; t < columns; ++t) {
-      const auto scores = values.subspan((row * columns + t) * vocab, vocab);
-      const double total = log_sum_exp(scores);
-      squares += total * total;
-      if (t + 1 == columns) continue;
-      const int64_t target = targets[row * columns + t + 1];
-      if (target == -100) continue;
-      if (target < 0 || target >= logits.dim(2)) {
-        fail(ErrorCode::invalid_argument, "labels: ", target, " at [", row, ", ", t + 1,
-             "] is neither -100 nor in [0, ", vocab, ")");
-      }
-      nll += total - scores[static_cast<size_t>(target)];
-      ++counted;
-    }
-  }
-  double loss = nll / static_cast<double>(counted);
-  if (config.z_loss_coefficient > 0) {
-    loss += config.z_loss_coefficient * squares / static_cast<double>(rows * columns);
-  }
-  const std::array<float, 1> value = {static_cast<float>(loss)};
-  return Tensor::from(std::span<const float>(value), {});
 }
 
 }  // namespace bamba::cli

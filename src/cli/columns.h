@@ -1,7 +1,6 @@
 // Cutting [batch, columns, ...] tensors along the columns and putting pieces together again.
 #pragma once
 
-#include <bamba/config.h>
 #include <bamba/tensor.h>
 
 namespace bamba::cli {
@@ -12,8 +11,5 @@ Tensor slice_columns(const Tensor& tensor, int64_t begin, int64_t end);
 void put_columns(const Tensor& piece, Tensor& target, int64_t begin);
 /// Writes attention weights [batch, heads, n, begin + n] to rows [begin, begin + n) of `target` [batch, heads, S, S].
 void put_attention(const Tensor& piece, Tensor& target, int64_t begin);
-
-/// The loss of Transformers' BambaForCausalLM for logits f32 [batch, seq, vocab] and labels i64 [batch, seq], f32 [].
-Tensor causal_lm_loss(const Tensor& logits, const Tensor& labels, const BambaConfig& config);
 
 }  // namespace bamba::cli

@@ -16,6 +16,7 @@
 #include "cli/json_out.h"
 #include "cli/output.h"
 #include "cli/terminal.h"
+#include "model/loss.h"
 
 namespace bamba::cli {
 namespace {
@@ -31,14 +32,6 @@ struct EvalFlags {
   int64_t context = 2048, stride = 0;
   bool json = false;
 };
-
-/// -log softmax(row)[label], in nats; sums in double.
-double negative_log_likelihood(std::span<const float> row, int64_t label) {
-  const float top = *std::max_element(row.begin(), row.end());
-  double sum = 0;
-  for (const float value : row) sum += std::exp(static_cast<double>(value) - top);
-  return std::log(sum) + top - row[static_cast<size_t>(label)];
-}
 
 struct Totals {
   double nll = 0;  // nats
@@ -83,8 +76,8 @@ class Evaluator {
       const std::span<const float> logits = std::as_const(output_.logits).data<float>();
       for (int64_t t = at; t < next; ++t) {
         const auto target = static_cast<size_t>(t + 1);
-        totals_.nll +=
-            negative_log_likelihood(logits.subspan(static_cast<size_t>(t - at) * vocab, vocab), ids_[target]);
+        const auto row = logits.subspan(static_cast<size_t>(t - at) * vocab, vocab);
+        totals_.nll += log_sum_exp(row) - row[static_cast<size_t>(ids_[target])];
         totals_.scored_tokens += 1;
         scored_[target] = true;
       }

@@ -2,8 +2,7 @@
 #include <bamba/model.h>
 
 #include <algorithm>
-#include <cmath>
-#include <cstring>
+#include <array>
 #include <memory>
 
 #include "base/str.h"
@@ -13,6 +12,7 @@
 #include "cli/interrupt.h"
 #include "cli/terminal.h"
 #include "io/safetensors.h"
+#include "model/loss.h"
 
 namespace bamba::cli {
 namespace {
@@ -164,6 +164,21 @@ Outputs run_in_calls(const BambaForCausalLM& model, const Arguments& arguments, 
   return joined;
 }
 
+/// What the model computes itself when it sees all columns in one call.
+Tensor loss_of(const Tensor& logits, const Arguments& arguments, const BambaConfig& config) {
+  LossInputs inputs;
+  inputs.logits = logits;
+  inputs.labels = arguments.labels;
+  inputs.z_loss_coefficient = config.z_loss_coefficient;
+  inputs.real.assign(static_cast<size_t>(arguments.batch * arguments.columns), true);
+  if (arguments.attention_mask) {
+    const auto mask = arguments.attention_mask.data<int64_t>();
+    std::transform(mask.begin(), mask.end(), inputs.real.begin(), [](int64_t value) { return value != 0; });
+  }
+  const std::array<float, 1> value = {static_cast<float>(causal_lm_loss(inputs))};
+  return Tensor::from(std::span<const float>(value), {});
+}
+
 NamedTensors named_outputs(const Outputs& outputs, const BambaConfig& config, const ForwardFlags& flags) {
   NamedTensors tensors;
   Tensor logits = outputs.logits;
@@ -202,7 +217,7 @@ ExitCode run_forward(const ForwardFlags& flags) {
     outputs = run_once(model, arguments, flags);
   } else {
     outputs = run_in_calls(model, arguments, flags, widths);
-    if (arguments.labels) outputs.loss = causal_lm_loss(outputs.logits, arguments.labels, model.config());
+    if (arguments.labels) outputs.loss = loss_of(outputs.logits, arguments, model.config());
   }
   save_safetensors(flags.output, named_outputs(outputs, model.config(), flags));
   return ExitCode::ok;

@@ -65,6 +65,13 @@ Json logprobs_json(const GeneratedSequence& sequence) {
   return out;
 }
 
+/// Text that goes on from a state gets no beginning-of-text token: it would be read as a new text.
+PromptFlags prompt_flags(const GenerateFlags& flags) {
+  PromptFlags prompts = flags.prompts;
+  if (!flags.load_state.empty()) prompts.add_special_tokens = false;
+  return prompts;
+}
+
 /// Loads once, then runs prompts batch by batch.
 class Generator {
  public:
@@ -72,9 +79,8 @@ class Generator {
       : flags_(flags),
         directory_(model_directory(flags.model)),
         tokenizer_(load_tokenizer(flags.model)),
-        prompts_(read_prompts(flags.prompts, tokenizer_ ? &*tokenizer_ : nullptr, directory_)),
-        config_(generation_config(flags.generation, directory_, BambaConfig::from_pretrained(directory_),
-                                  tokenizer_ ? &*tokenizer_ : nullptr)),
+        prompts_(read_prompts(prompt_flags(flags), tokenizer(), directory_)),
+        config_(generation_config(flags.generation, directory_, BambaConfig::from_pretrained(directory_), tokenizer())),
         model_(load_model(flags.model)),
         out_(flags.output) {
     check_state_flags();
@@ -112,12 +118,7 @@ class Generator {
   void resume() {
     session_ = load_session(flags_.load_state, model_.model());
     std::vector<int64_t> ids = session_.ids;
-    // A beginning-of-text token in the middle of a text would be read as a new text.
-    const auto& added = prompts_[0].ids;
-    const bool skip_bos = config_.bos_token_id && !prompts_[0].text.empty() && !added.empty() &&
-                          added.front() == *config_.bos_token_id && !ids.empty();
-    const bool only_special = prompts_[0].text.empty() && flags_.prompts.ids.empty();
-    if (!only_special) ids.insert(ids.end(), added.begin() + (skip_bos ? 1 : 0), added.end());
+    ids.insert(ids.end(), prompts_[0].ids.begin(), prompts_[0].ids.end());
     if (static_cast<int64_t>(ids.size()) <= session_.state.length()) {
       fail(ErrorCode::invalid_argument, flags_.load_state,
            ": the text in this state had ended; give a prompt to go on");
