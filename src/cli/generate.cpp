@@ -104,12 +104,10 @@ class Generator {
   bool keeps_state() const { return !flags_.save_state.empty() || !flags_.load_state.empty(); }
 
   void check_state_flags() const {
-    if (!keeps_state()) {
-      if (config_.max_new_tokens == 0) {
-        fail(ErrorCode::invalid_argument, "--max-new-tokens: 0 is only of use with --save-state; give 1 or more");
-      }
-      return;
+    if (config_.max_new_tokens == 0 && flags_.save_state.empty()) {
+      fail(ErrorCode::invalid_argument, "--max-new-tokens: 0 is only of use with --save-state; give 1 or more");
     }
+    if (!keeps_state()) return;
     if (prompts_.size() != 1 || config_.num_beams != 1 || config_.num_return_sequences != 1) {
       fail(ErrorCode::invalid_argument, "--save-state and --load-state go with one prompt, one beam and one sequence");
     }
