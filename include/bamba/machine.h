@@ -1,0 +1,22 @@
+// The machine that models run on: what its processors and memory can do at best.
+#pragma once
+
+#include <string>
+
+namespace bamba {
+
+/// Measured with all threads; a benchmark divides what it reached by it.
+struct MachineRoof {
+  int threads = 0;
+  double read_bytes_per_second = 0;  ///< of memory that no cache holds
+  double f32_flops_per_second = 0;   ///< a multiply-add counts as two
+};
+
+/// Takes about a second and 256 MiB of memory meanwhile. threads <= 0: as many as the process may use.
+/// Throws Error(out_of_memory).
+MachineRoof measure_machine(int threads = 0);
+
+/// The instruction set that the CPU's kernels run with here: "AVX-512", "AVX2", "SSE4", ...
+std::string cpu_target_name();
+
+}  // namespace bamba

@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# Installs what a fresh Debian 12 (or Ubuntu 24.04) lacks to build bamba. Does nothing when all of it is there.
+#   scripts/setup.sh          to build and use it
+#   scripts/setup.sh --test   also to run its tests
+#   scripts/setup.sh --ci     also what .ci/run needs (clang and its tools)
+set -euo pipefail
+
+packages=(g++ cmake ninja-build pkg-config libhwy-dev libpcre2-dev nlohmann-json3-dev libcli11-dev)
+case "${1:-}" in
+  "") ;;
+  --test) packages+=(ccache libgtest-dev) ;;
+  --ci) packages+=(ccache libgtest-dev libbenchmark-dev clang-14 clang clang-tidy clang-format llvm-14) ;;
+  *) echo "usage: $0 [--test | --ci]" >&2; exit 2 ;;
+esac
+
+missing=()
+for package in "${packages[@]}"; do
+  status=$(dpkg-query --show --showformat='${db:Status-Status}' "$package" 2>/dev/null || true)
+  [[ $status == installed ]] || missing+=("$package")
+done
+[[ ${#missing[@]} -gt 0 ]] || exit 0
+
+as_root=()
+if [[ $(id -u) != 0 ]]; then
+  command -v sudo >/dev/null || { echo "$0: needs root or sudo to install: ${missing[*]}" >&2; exit 1; }
+  as_root=(sudo)
+fi
+echo "installing ${missing[*]}"
+"${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq update
+"${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "${missing[@]}" \
+  >/dev/null

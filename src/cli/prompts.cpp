@@ -1,0 +1,84 @@
+#include "cli/prompts.h"
+
+#include "base/file.h"
+#include "base/json.h"
+#include "base/str.h"
+#include "cli/flags.h"
+#include "cli/output.h"
+
+namespace bamba::cli {
+namespace {
+
+constexpr uint64_t kMaxPromptBytes = uint64_t{1} << 30;
+
+Prompt from_text(std::string text, const PromptFlags& flags, const Tokenizer* tokenizer,
+                 const std::filesystem::path& model) {
+  if (tokenizer == nullptr) {
+    fail(ErrorCode::invalid_argument, "a prompt in text needs a tokenizer, and ", model.string(),
+         " has no tokenizer.json; give --ids instead");
+  }
+  Prompt prompt{std::move(text), {}};
+  prompt.ids = tokenizer->encode(prompt.text, flags.add_special_tokens);
+  return prompt;
+}
+
+Prompt from_line(const Json& line, const std::string& where, const PromptFlags& flags, const Tokenizer* tokenizer,
+                 const std::filesystem::path& model) {
+  const bool has_prompt = line.is_object() && line.contains("prompt");
+  const bool has_ids = line.is_object() && line.contains("ids");
+  if (has_prompt == has_ids) {
+    fail(ErrorCode::invalid_file, where, R"(: each line is {"prompt": "text"} or {"ids": [1, 2, 3]})");
+  }
+  if (has_prompt) {
+    if (!line["prompt"].is_string()) fail(ErrorCode::invalid_file, where, ": \"prompt\" must be a string");
+    return from_text(line["prompt"].get<std::string>(), flags, tokenizer, model);
+  }
+  Prompt prompt;
+  if (!line["ids"].is_array()) fail(ErrorCode::invalid_file, where, ": \"ids\" must be a list of whole numbers");
+  for (const Json& id : line["ids"]) {
+    if (!id.is_number_integer()) fail(ErrorCode::invalid_file, where, ": \"ids\" must be a list of whole numbers");
+    prompt.ids.push_back(id.get<int64_t>());
+  }
+  return prompt;
+}
+
+std::vector<Prompt> from_file(const PromptFlags& flags, const Tokenizer* tokenizer,
+                              const std::filesystem::path& model) {
+  const std::string text =
+      flags.batch_file == "-" ? read_stdin("prompts", kMaxPromptBytes) : read_file(flags.batch_file, kMaxPromptBytes);
+  const std::string name = flags.batch_file == "-" ? "stdin" : flags.batch_file;
+  std::vector<Prompt> prompts;
+  int64_t number = 0;
+  for (size_t begin = 0; begin < text.size();) {
+    const size_t end = std::min(text.find('\n', begin), text.size());
+    const std::string_view line = std::string_view(text).substr(begin, end - begin);
+    begin = end + 1;
+    ++number;
+    if (line.find_first_not_of(" \t\r") == std::string_view::npos) continue;
+    const std::string where = str(name, ", line ", number);
+    prompts.push_back(from_line(parse_json(line, where, ErrorCode::invalid_file), where, flags, tokenizer, model));
+  }
+  if (prompts.empty()) fail(ErrorCode::invalid_file, name, ": holds no prompt");
+  return prompts;
+}
+
+}  // namespace
+
+std::vector<Prompt> read_prompts(const PromptFlags& flags, const Tokenizer* tokenizer,
+                                 const std::filesystem::path& model) {
+  if (!flags.batch_file.empty()) return from_file(flags, tokenizer, model);
+  std::vector<Prompt> prompts;
+  for (const std::string& ids : flags.ids) prompts.push_back({"", parse_ids(ids, "--ids")});
+  for (const std::string& text : flags.texts) prompts.push_back(from_text(text, flags, tokenizer, model));
+  if (prompts.empty()) {
+    if (tokenizer == nullptr) from_text("", flags, tokenizer, model);  // says so before anybody types
+    std::string text = read_stdin("the prompt", kMaxPromptBytes);
+    // What echo and an editor put at the end is not meant as a part of the prompt.
+    if (text.ends_with('\n')) text.pop_back();
+    if (text.ends_with('\r')) text.pop_back();
+    prompts.push_back(from_text(std::move(text), flags, tokenizer, model));
+  }
+  return prompts;
+}
+
+}  // namespace bamba::cli

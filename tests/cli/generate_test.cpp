@@ -1,0 +1,171 @@
+// bamba generate: outputs, streams, stops, states.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <csignal>
+#include <filesystem>
+
+#include "cli/program.h"
+
+namespace bamba::test {
+namespace {
+
+using Words = std::vector<std::string>;
+
+Words with(const Words& start, const Words& more) {
+  Words all = {"generate", "-m", tiny_model()};
+  all.insert(all.end(), start.begin(), start.end());
+  all.insert(all.end(), more.begin(), more.end());
+  return all;
+}
+
+// Random weights end a text at random; these flags make the number of tokens certain.
+const Words kEight = {"-n", "8", "--min-new-tokens", "8"};
+
+TEST(Generate, JsonLineHasEverything) {
+  const ProgramResult result =
+      run_bamba(with(kEight, {"-p", "Once upon a time", "--greedy", "--json", "--logprobs", "2"}));
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  ASSERT_EQ(result.lines().size(), 1U);
+  const auto line = result.json();
+  EXPECT_EQ(line["index"], 0);
+  EXPECT_GT(line["prompt_ids"].size(), 0U);
+  EXPECT_EQ(line["ids"].size(), 8U);
+  EXPECT_EQ(line["finish_reason"], "length");
+  EXPECT_TRUE(line["text"].is_string());
+  EXPECT_FALSE(line.contains("score"));
+  ASSERT_EQ(line["logprobs"].size(), 8U);
+  EXPECT_EQ(line["logprobs"][0]["id"], line["ids"][0]);
+  EXPECT_EQ(line["logprobs"][0]["top"].size(), 2U);
+  EXPECT_LE(line["logprobs"][0]["logprob"].get<double>(), 0);
+  EXPECT_EQ(line["timing"]["new_tokens"], 8);
+}
+
+TEST(Generate, StreamedTextIsTheTextOfJson) {
+  const std::string text = run_bamba(with(kEight, {"-p", "The sea", "--greedy", "--json"})).json()["text"];
+  const ProgramResult streamed = run_bamba(with(kEight, {"-p", "The sea", "--greedy"}));
+  EXPECT_EQ(streamed.out, text.ends_with('\n') ? text : text + "\n");
+  EXPECT_TRUE(streamed.err.empty()) << streamed.err;
+  const ProgramResult echoed = run_bamba(with(kEight, {"-p", "The sea", "--greedy", "--echo"}));
+  EXPECT_EQ(echoed.out, "The sea" + streamed.out);
+  const ProgramResult piped = run_bamba(with(kEight, {"--greedy"}), {.stdin_text = "The sea\n"});
+  EXPECT_EQ(piped.out, streamed.out) << "one final line feed of stdin is dropped";
+}
+
+TEST(Generate, SeedDecidesAndThreadsDoNot) {
+  const auto ids = [](const Words& more) {
+    return run_bamba(with({"-p", "The sea", "--do-sample", "--json", "-n", "24", "--min-new-tokens", "24"}, more))
+        .json()["ids"];
+  };
+  const auto first = ids({"--seed", "5", "--threads", "1"});
+  EXPECT_EQ(first, ids({"--seed", "5", "--threads", "3"}));
+  EXPECT_EQ(first, ids({"--seed", "5", "--prefill-chunk", "1"}));
+  EXPECT_NE(first, ids({"--seed", "6"}));
+  EXPECT_NE(ids({}), ids({})) << "without --seed, every run draws its own";
+}
+
+TEST(Generate, BatchFileAnswersInOrder) {
+  const TemporaryFolder folder;
+  write_text(folder / "prompts.jsonl", "{\"prompt\": \"One\"}\n\n{\"ids\": [5, 6, 7]}\n{\"prompt\": \"Three\"}\n");
+  const ProgramResult result =
+      run_bamba(with(kEight, {"--batch-file", folder / "prompts.jsonl", "--greedy", "--json", "--batch-size", "2"}));
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  ASSERT_EQ(result.lines().size(), 3U);
+  for (size_t i = 0; i < 3; ++i) EXPECT_EQ(result.json(i)["index"], i);
+  EXPECT_EQ(result.json(1)["prompt_ids"], nlohmann::json({5, 6, 7}));
+  // Company changes nothing.
+  EXPECT_EQ(result.json(1)["ids"], run_bamba(with(kEight, {"--ids", "5,6,7", "--greedy", "--json"})).json()["ids"]);
+  EXPECT_EQ(result.json(2)["ids"], run_bamba(with(kEight, {"-p", "Three", "--greedy", "--json"})).json()["ids"]);
+}
+
+TEST(Generate, BeamsAndSeveralSequences) {
+  const ProgramResult beams =
+      run_bamba(with({"-p", "The sea", "-n", "6"}, {"--num-beams", "3", "--num-return-sequences", "2", "--json"}));
+  ASSERT_EQ(beams.lines().size(), 2U) << beams.err;
+  EXPECT_GE(beams.json(0)["score"].get<double>(), beams.json(1)["score"].get<double>());
+  const ProgramResult text =
+      run_bamba(with({"-p", "The sea", "-n", "6"}, {"--num-beams", "3", "--num-return-sequences", "2"}));
+  EXPECT_NE(text.out.find("=== prompt 0, sequence 1, score"), std::string::npos) << text.out;
+}
+
+TEST(Generate, WithoutATokenizerIdsComeOut) {
+  const ProgramResult result =
+      run_bamba({"generate", "-m", ids_only_model(), "--ids", "[1, 2, 3]", "-n", "3", "--min-new-tokens", "3"});
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_EQ(std::count(result.out.begin(), result.out.end(), ','), 2) << result.out;
+}
+
+TEST(Generate, OutputFileIsWhole) {
+  const TemporaryFolder folder;
+  const ProgramResult result = run_bamba(with(kEight, {"-p", "The sea", "--greedy", "-o", folder / "text"}));
+  EXPECT_EQ(result.exit_code, 0);
+  EXPECT_TRUE(result.out.empty());
+  EXPECT_EQ(read_text(folder / "text"), run_bamba(with(kEight, {"-p", "The sea", "--greedy"})).out);
+}
+
+TEST(Generate, StopStringAndLogitBias) {
+  const ProgramResult whole = run_bamba(with(kEight, {"-p", "The sea", "--greedy", "--json"}));
+  const int64_t first = whole.json()["ids"][0];
+  const ProgramResult biased = run_bamba(
+      with(kEight, {"-p", "The sea", "--greedy", "--json", "--logit-bias", std::to_string(first) + ":-1000"}));
+  ASSERT_EQ(biased.exit_code, 0) << biased.err;
+  for (const int64_t id : biased.json()["ids"]) EXPECT_NE(id, first);
+  const ProgramResult banned =
+      run_bamba(with(kEight, {"-p", "The sea", "--greedy", "--json", "--bad-words-ids", std::to_string(first)}));
+  EXPECT_EQ(banned.json()["ids"], biased.json()["ids"]);
+}
+
+TEST(Generate, SavedStateGoesOnExactly) {
+  const TemporaryFolder folder;
+  const std::string state = folder / "warm.state";
+  const auto expected = run_bamba(with(kEight, {"--ids", "5,6,7,8,9,10", "--greedy", "--json"})).json();
+  const ProgramResult saved = run_bamba(with({"--ids", "5,6,7"}, {"-n", "0", "--save-state", state}));
+  ASSERT_EQ(saved.exit_code, 0) << saved.err;
+  const ProgramResult resumed =
+      run_bamba(with(kEight, {"--load-state", state, "--ids", "8,9,10", "--greedy", "--json"}));
+  ASSERT_EQ(resumed.exit_code, 0) << resumed.err;
+  EXPECT_EQ(resumed.json()["ids"], expected["ids"]);
+  EXPECT_EQ(resumed.json()["prompt_ids"], expected["prompt_ids"]);
+}
+
+TEST(Generate, GenerationGoesOnFromItsOwnState) {
+  const TemporaryFolder folder;
+  const std::string state = folder / "warm.state";
+  const Words sixteen = {"-n", "16", "--min-new-tokens", "16"};
+  const auto expected = run_bamba(with(sixteen, {"-p", "The sea", "--greedy", "--json"})).json()["ids"];
+  const auto first =
+      run_bamba(with(kEight, {"-p", "The sea", "--greedy", "--json", "--save-state", state})).json()["ids"];
+  const ProgramResult second = run_bamba(with(kEight, {"--load-state", state, "-p", "", "--greedy", "--json"}));
+  ASSERT_EQ(second.exit_code, 0) << second.err;
+  nlohmann::json joined = first;
+  for (const auto& id : second.json()["ids"]) joined.push_back(id);
+  EXPECT_EQ(joined, expected);
+}
+
+TEST(Generate, DamagedStateIsRefused) {
+  const TemporaryFolder folder;
+  const std::string state = folder / "warm.state";
+  ASSERT_EQ(run_bamba(with({"--ids", "5,6,7"}, {"-n", "0", "--save-state", state})).exit_code, 0);
+  std::filesystem::resize_file(state, std::filesystem::file_size(state) / 2);
+  EXPECT_EQ(run_bamba(with({"--ids", "5"}, {"--load-state", state})).exit_code, 3);
+  EXPECT_EQ(run_bamba({"generate", "-m", ids_only_model(), "--ids", "5", "--load-state", folder / "none"}).exit_code,
+            4);
+}
+
+TEST(Generate, CtrlCKeepsWhatWasWritten) {
+  const ProgramResult result =
+      stop_bamba(with({"-p", "The sea", "--greedy"}, {"-n", "1000000", "--min-new-tokens", "1000000"}), 20, SIGINT);
+  EXPECT_EQ(result.exit_code, 130) << result.err;
+  EXPECT_GE(result.out.size(), 20U);
+  EXPECT_TRUE(result.out.ends_with('\n'));
+}
+
+TEST(Generate, BrokenPipeIsQuiet) {
+  const ProgramResult result =
+      stop_bamba(with({"-p", "The sea", "--greedy"}, {"-n", "1000000", "--min-new-tokens", "1000000"}), 20, 0);
+  EXPECT_EQ(result.exit_code, 0);
+  EXPECT_TRUE(result.err.empty()) << result.err;
+}
+
+}  // namespace
+}  // namespace bamba::test

@@ -1,0 +1,145 @@
+// bamba tokenize, info, eval, bench and init.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <filesystem>
+
+#include "cli/program.h"
+
+namespace bamba::test {
+namespace {
+
+const std::string kText = "The lighthouse keeper counted \xE2\x80\x94 one, two, three \xF0\x9F\x90\x88 \xE4\xBD\xA0.\n";
+
+TEST(Tokenize, RoundTrip) {
+  const ProgramResult encoded = run_bamba({"tokenize", "-m", tiny_model(), "--json"}, {.stdin_text = kText});
+  ASSERT_EQ(encoded.exit_code, 0) << encoded.err;
+  const auto line = encoded.json();
+  EXPECT_EQ(line["ids"].size(), line["offsets"].size());
+  EXPECT_EQ(line["ids"][0], 4094) << "the token that begins a text";
+  const ProgramResult decoded =
+      run_bamba({"tokenize", "-m", tiny_model(), "--decode", "--json", "--skip-special-tokens"},
+                {.stdin_text = line["ids"].dump()});
+  ASSERT_EQ(decoded.exit_code, 0) << decoded.err;
+  // This tokenizer's file asks for clean-up of spaces, which leaves this text alone.
+  EXPECT_EQ(decoded.json()["text"], kText);
+  const auto bare = run_bamba({"tokenize", "-m", tiny_model(), "--json", "--no-special-tokens", "-p", kText}).json();
+  EXPECT_EQ(bare["ids"].size() + 1, line["ids"].size());
+}
+
+TEST(Tokenize, PlainOutputIsATokenALine) {
+  const ProgramResult result = run_bamba({"tokenize", "-m", tiny_model(), "-p", "a\nb", "--no-special-tokens"});
+  EXPECT_GE(result.lines().size(), 2U);
+  EXPECT_NE(result.out.find("\\n"), std::string::npos) << result.out;
+}
+
+TEST(Tokenize, BadIdsAreRefused) {
+  EXPECT_EQ(run_bamba({"tokenize", "-m", tiny_model(), "--decode", "-p", "[1, two]"}).exit_code, 2);
+}
+
+TEST(Info, TextAndJson) {
+  const ProgramResult text = run_bamba({"info", tiny_model(), "--tensors"});
+  ASSERT_EQ(text.exit_code, 0) << text.err;
+  EXPECT_NE(text.out.find("model.embed_tokens.weight"), std::string::npos);
+  EXPECT_EQ(text.out.find('\033'), std::string::npos) << "no colour outside a terminal";
+  const auto line = run_bamba({"info", "-m", tiny_model(), "--json", "--tensors"}).json();
+  EXPECT_EQ(line["config"]["hidden_size"], 64);
+  EXPECT_EQ(line["parameters_by_dtype"]["F32"], line["parameters"]);
+  // One f32 state: 2 Mamba layers x (160 channels x 4 + 128 x 16) numbers; one attention layer: 2 x 2 heads x 16.
+  EXPECT_EQ(line["state_bytes"], 2 * (160 * 4 + 128 * 16) * 4);
+  EXPECT_EQ(line["kv_bytes_per_token"], 2 * 2 * 16 * 4);
+  int64_t parameters = 0;
+  for (const auto& tensor : line["tensors"]) {
+    int64_t count = 1;
+    for (const int64_t size : tensor["shape"]) count *= size;
+    parameters += count;
+  }
+  EXPECT_EQ(line["parameters"], parameters);
+}
+
+TEST(Init, SameSeedSameFile) {
+  const TemporaryFolder folder;
+  const auto make = [&](const std::string& name, const std::string& seed) {
+    EXPECT_EQ(run_bamba({"init", "-o", folder / name, "--shape", "tiny", "--seed", seed}).exit_code, 0);
+    return read_text(folder / (name + "/model.safetensors"));
+  };
+  const std::string first = make("a", "1");
+  EXPECT_EQ(first, make("b", "1"));
+  EXPECT_NE(first, make("c", "2"));
+  const ProgramResult again = run_bamba({"init", "-o", folder / "a", "--shape", "tiny"});
+  EXPECT_EQ(again.exit_code, 2);
+  EXPECT_NE(again.err.find("--force"), std::string::npos);
+}
+
+TEST(Init, ShardsAndTypes) {
+  const TemporaryFolder folder;
+  const std::string model = folder / "model";
+  ASSERT_EQ(
+      run_bamba({"init", "-o", model, "--shape", "tiny", "--dtype", "bf16", "--max-shard-size", "100kB"}).exit_code, 0);
+  EXPECT_TRUE(std::filesystem::exists(model + "/model.safetensors.index.json"));
+  EXPECT_EQ(run_bamba({"generate", "-m", model, "--ids", "1,2", "-n", "2"}).exit_code, 0);
+  EXPECT_EQ(run_bamba({"init", "-o", folder / "x", "--shape", "tiny", "--max-shard-size", "a lot"}).exit_code, 2);
+  EXPECT_EQ(run_bamba({"init", "-o", folder / "x"}).exit_code, 2);
+}
+
+std::string long_text() {
+  std::string text;
+  for (int i = 0; i < 40; ++i) text += "Line " + std::to_string(i) + ": the ferry left the island at noon.\n";
+  return text;
+}
+
+TEST(Eval, WindowsAndBytes) {
+  const TemporaryFolder folder;
+  write_text(folder / "text", long_text());
+  const auto eval = [&](const std::vector<std::string>& more) {
+    std::vector<std::string> args = {"eval", "-m", tiny_model(), "--text", folder / "text", "--json"};
+    args.insert(args.end(), more.begin(), more.end());
+    const ProgramResult result = run_bamba(args);
+    EXPECT_EQ(result.exit_code, 0) << result.err;
+    return result.json();
+  };
+  const auto whole = eval({"--context", "0"});
+  const int64_t tokens = whole["tokens"];
+  // The tokenizer begins the text with a token of its own, so every token of the text is scored.
+  EXPECT_EQ(whole["scored_tokens"], tokens - 1);
+  EXPECT_EQ(whole["bytes"], long_text().size());
+  EXPECT_EQ(whole["loss"], eval({"--context", "100000"})["loss"]) << "a window that holds everything";
+  const auto overlapping = eval({"--context", "64", "--stride", "16"});
+  EXPECT_EQ(overlapping["scored_tokens"], tokens - 1);
+  EXPECT_EQ(overlapping["bytes"], long_text().size());
+  const auto apart = eval({"--context", "64", "--stride", "64"});
+  EXPECT_EQ(apart["scored_tokens"], tokens - (tokens + 63) / 64);
+  EXPECT_LT(apart["bytes"], long_text().size());
+  // perplexity = exp(loss); bits per byte = nats / ln 2 / bytes. Doubles printed in full: rounding only.
+  const double loss = apart["loss"];
+  EXPECT_NEAR(apart["perplexity"].get<double>(), std::exp(loss), 1e-9 * std::exp(loss));
+  EXPECT_NEAR(apart["bits_per_byte"].get<double>(),
+              loss * apart["scored_tokens"].get<double>() / std::log(2.0) / apart["bytes"].get<double>(), 1e-9);
+  // Random weights of this size say next to nothing: the loss is close to ln(4096) = 8.3.
+  EXPECT_NEAR(loss, std::log(4096.0), 1.0);
+}
+
+TEST(Eval, StrideBeyondContextIsRefused) {
+  const TemporaryFolder folder;
+  write_text(folder / "text", long_text());
+  const ProgramResult result =
+      run_bamba({"eval", "-m", tiny_model(), "--text", folder / "text", "--context", "8", "--stride", "9"});
+  EXPECT_EQ(result.exit_code, 2);
+  EXPECT_NE(result.err.find("--stride"), std::string::npos);
+}
+
+TEST(Bench, JsonHasTheFigures) {
+  const ProgramResult result =
+      run_bamba({"bench", "--shape", "tiny", "--prompt", "8", "--gen", "4", "--batch", "2", "--repeat", "1", "--json"});
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  const auto line = result.json();
+  for (const char* key : {"prompt_tokens_per_second", "decode_tokens_per_second", "time_to_first_token",
+                          "weight_bytes_per_token", "machine_read_bytes_per_second", "share_of_read_bandwidth"}) {
+    EXPECT_GT(line[key].get<double>(), 0) << key;
+  }
+  EXPECT_EQ(line["state_bytes"], 2 * (160 * 4 + 128 * 16) * 4);
+  EXPECT_EQ(run_bamba({"bench", "--shape", "tiny", "-m", tiny_model()}).exit_code, 2);
+}
+
+}  // namespace
+}  // namespace bamba::test
