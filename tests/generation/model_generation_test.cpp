@@ -48,6 +48,8 @@ std::vector<Case> read_cases(const std::string& folder, const BambaConfig& model
     Case& test = cases.emplace_back();
     test.name = item.at("name").get<std::string>();
     test.config = GenerationConfig::from_json(item.at("params").dump(), test.name, model);
+    // The goldens ran without the model's own eos: only where the case names one does it end a sequence.
+    if (!item.at("params").contains("eos_token_id")) test.config.eos_token_id.clear();
     const Tensor ids = file.tensor(test.name + "/input_ids");
     const Tensor mask = file.tensor(test.name + "/attention_mask");
     const Tensor sequences = file.tensor(test.name + "/sequences");
@@ -156,7 +158,7 @@ INSTANTIATE_TEST_SUITE_P(Folders, GenerationGoldens,
                          [](const auto& instance) { return std::string(instance.param); });
 
 const std::vector<Ids> kPrompts = {
-    {5, 9, 33, 7, 120, 44, 3, 18, 77, 201, 6, 90, 14, 15, 16, 17, 18, 19, 20, 21, 22}, {8}, {1, 250, 13}};
+    {5, 9, 33, 7, 120, 44, 3, 18, 77, 101, 6, 90, 14, 15, 16, 17, 18, 19, 20, 21, 22}, {8}, {1, 150, 13}};
 
 GenerationConfig sampling(int64_t new_tokens) {
   GenerationConfig config;
