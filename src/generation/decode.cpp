@@ -7,6 +7,7 @@
 #include "generation/run.h"
 #include "generation/sampler.h"
 #include "generation/warpers.h"
+#include "model/loss.h"
 
 namespace bamba {
 namespace {

@@ -38,13 +38,6 @@ void Sampler::remove(size_t index) {
   total_ = std::accumulate(weights_.begin(), weights_.end(), 0.0);
 }
 
-double log_sum_exp(std::span<const float> scores) {
-  const float best = *std::ranges::max_element(scores);
-  double sum = 0;
-  for (const float score : scores) sum += std::exp(score - best);
-  return double{best} + std::log(sum);
-}
-
 TokenLogprob token_logprob(std::span<const float> scores, double log_sum, int64_t token, int64_t top,
                            TopSelector& selector) {
   TokenLogprob out;

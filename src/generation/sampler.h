@@ -32,10 +32,7 @@ class Sampler {
   double total_ = 0;
 };
 
-/// log(sum(exp(scores))) in f64.
-double log_sum_exp(std::span<const float> scores);
-
-/// score[token] - log_sum, and the `top` best tokens with theirs.
+/// score[token] - log_sum (log_sum_exp of the scores), and the `top` best tokens with theirs.
 TokenLogprob token_logprob(std::span<const float> scores, double log_sum, int64_t token, int64_t top,
                            TopSelector& selector);
 

@@ -111,7 +111,7 @@ TEST(BeamSearch, LogprobsSumToTheScore) {
       double sum = 0;
       for (size_t i = 0; i < sequence.ids.size(); ++i) {
         const auto want = log_softmax(ids, 12)[static_cast<size_t>(sequence.ids[i])];
-        EXPECT_NEAR(sequence.logprobs[i].logprob, want, 1e-5);  // f32 exponentials and one rounding to f32
+        EXPECT_NEAR(sequence.logprobs[i].logprob, want, 1e-5);  // one rounding to f32
         ASSERT_EQ(sequence.logprobs[i].top.size(), 2U);
         sum += sequence.logprobs[i].logprob;
         ids.push_back(sequence.ids[i]);
