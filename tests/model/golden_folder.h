@@ -14,7 +14,7 @@
 #include "base/str.h"
 #include "io/safetensors.h"
 
-namespace bamba::testing {
+namespace bamba::test {
 
 inline std::filesystem::path golden_path(const std::string& folder) {
   return std::filesystem::path(BAMBA_TEST_DATA) / folder;
@@ -128,4 +128,4 @@ inline std::string test_name(const ::testing::TestParamInfo<std::string>& info) 
   return info.param;
 }
 
-}  // namespace bamba::testing
+}  // namespace bamba::test

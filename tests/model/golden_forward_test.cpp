@@ -7,10 +7,10 @@
 namespace bamba {
 namespace {
 
-using testing::columns;
-using testing::expect_close;
-using testing::flags;
-using testing::GoldenFolder;
+using test::columns;
+using test::expect_close;
+using test::flags;
+using test::GoldenFolder;
 
 class GoldenForward : public ::testing::TestWithParam<std::string> {
  protected:
@@ -258,7 +258,7 @@ TEST_P(GoldenForward, Bf16IsNoWorseThanTransformersBf16) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Models, GoldenForward, ::testing::ValuesIn(testing::golden_models()), testing::test_name);
+INSTANTIATE_TEST_SUITE_P(Models, GoldenForward, ::testing::ValuesIn(test::golden_models()), test::test_name);
 
 }  // namespace
 }  // namespace bamba

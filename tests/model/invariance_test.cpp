@@ -2,19 +2,18 @@
 #include <bamba/model.h>
 #include <gtest/gtest.h>
 
-#include <unistd.h>
-
 #include <cmath>
 #include <cstring>
 
 #include "model/random_model.h"
+#include "support/temp_folder.h"
 
 namespace bamba {
 namespace {
 
-using testing::random_config;
-using testing::random_model;
-using testing::Rng;
+using test::random_config;
+using test::random_model;
+using test::Rng;
 
 /// Logits of all tokens, and the state behind them.
 struct Outcome {
@@ -181,11 +180,10 @@ TEST_P(Invariance, ForkSnapshotAndFileEqualUninterrupted) {
   const Outcome strayed_again = run(m, other, {33}, snapshot.fork());
   EXPECT_TRUE(same_bits(strayed.logits, strayed_again.logits));
 
-  const auto path = std::filesystem::temp_directory_path() /
-                    ("bamba_state_" + std::to_string(GetParam()) + "_" + std::to_string(::getpid()));
+  const test::TempFolder folder;
+  const auto path = folder / "state";
   snapshot.save(path);
   const Outcome restored = run(m, rest, {40}, m.model().load_state(path));
-  std::filesystem::remove(path);
   EXPECT_TRUE(same_bits(tail, restored.logits));
   EXPECT_TRUE(same_state(config_, uninterrupted.state, restored.state));
 }

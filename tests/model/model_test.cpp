@@ -1,7 +1,6 @@
 // Errors of the forward, loading and saving, states and caches.
 #include <bamba/model.h>
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <cstring>
 #include <fstream>
@@ -10,42 +9,16 @@
 #include "io/checkpoint.h"
 #include "model/golden_folder.h"
 #include "model/random_model.h"
+#include "support/error.h"
+#include "support/temp_folder.h"
 
 namespace bamba {
 namespace {
 
-using testing::golden_path;
-using testing::GoldenFolder;
-
-/// A folder of the test's own, removed with it.
-class TempFolder {
- public:
-  TempFolder() {
-    static int counter = 0;
-    path_ = std::filesystem::temp_directory_path() /
-            ("bamba_model_test_" + std::to_string(::getpid()) + "_" + std::to_string(counter++));
-    std::filesystem::create_directories(path_);
-  }
-  ~TempFolder() { std::filesystem::remove_all(path_); }
-  const std::filesystem::path& path() const { return path_; }
-
- private:
-  std::filesystem::path path_;
-};
-
-/// Runs body and expects an Error of `code` whose message holds all of `parts`.
-template <typename Body>
-void expect_error(ErrorCode code, const std::vector<std::string>& parts, Body body) {
-  try {
-    body();
-    ADD_FAILURE() << "no error";
-  } catch (const Error& error) {
-    EXPECT_EQ(error.code(), code) << error.what();
-    for (const std::string& part : parts) {
-      EXPECT_NE(std::string(error.what()).find(part), std::string::npos) << "\"" << part << "\" in: " << error.what();
-    }
-  }
-}
+using test::expect_error;
+using test::golden_path;
+using test::GoldenFolder;
+using test::TempFolder;
 
 Tensor ids_tensor(const std::vector<int64_t>& ids, Shape shape) {
   return Tensor::from(std::span<const int64_t>(ids), std::move(shape));
@@ -55,7 +28,7 @@ class Model : public ::testing::Test {
  protected:
   BambaForCausalLM model_ = GoldenFolder("a_base").load();
 
-  void expect_bad(const ForwardInputs& inputs, const std::vector<std::string>& parts) {
+  void expect_bad(const ForwardInputs& inputs, std::initializer_list<std::string_view> parts) {
     expect_error(ErrorCode::invalid_argument, parts, [&] { model_.forward(inputs); });
   }
 };
@@ -132,7 +105,7 @@ TEST_F(Model, RejectsBadRaggedBatchesBeforeAnyStateChanges) {
 TEST_F(Model, WarnsOnceWhenASequenceOutgrowsTheModel) {
   BambaConfig config = model_.config();
   config.max_position_embeddings = 6;
-  const auto small = testing::random_model(config, 1);
+  const auto small = test::random_model(config, 1);
   std::vector<std::string> warnings;
   set_warning_handler([&](std::string_view message) { warnings.emplace_back(message); });
   SequenceState state = small.new_state();
@@ -285,8 +258,8 @@ TEST(SavePretrained, SixteenBitWeightsRoundTrip) {
 }
 
 TEST(FromConfig, IsTheSameForTheSameSeedAndEqualsItsCheckpoint) {
-  testing::Rng rng(5);
-  const BambaConfig config = testing::random_config(rng);
+  test::Rng rng(5);
+  const BambaConfig config = test::random_config(rng);
   InitOptions init;
   init.seed = 42;
   RunOptions one;
@@ -354,7 +327,7 @@ class EditedCheckpoint {
   NamedTensors& tensors() { return tensors_; }
   const std::filesystem::path& folder() const { return folder_.path(); }
   void write() const { save_safetensors(folder_.path() / "model.safetensors", tensors_); }
-  void expect_refused(const std::vector<std::string>& parts) const {
+  void expect_refused(std::initializer_list<std::string_view> parts) const {
     write();
     expect_error(ErrorCode::invalid_checkpoint, parts, [&] { BambaForCausalLM::from_pretrained(folder_.path()); });
   }

@@ -7,7 +7,7 @@
 #include <random>
 #include <vector>
 
-namespace bamba::testing {
+namespace bamba::test {
 
 class Rng {
  public:
@@ -74,4 +74,4 @@ inline BambaForCausalLM random_model(const BambaConfig& config, uint64_t seed, R
   return BambaForCausalLM::from_config(config, init, options);
 }
 
-}  // namespace bamba::testing
+}  // namespace bamba::test

@@ -19,7 +19,7 @@ Json config_json(const Json& item) {
 }
 
 TEST(Rope, FrequenciesOfAllTypes) {
-  const Json cases = parse_json_file(testing::golden_path("rope") / "expected.json", ErrorCode::invalid_file);
+  const Json cases = parse_json_file(test::golden_path("rope") / "expected.json", ErrorCode::invalid_file);
   for (const Json& item : cases) {
     Json newer = config_json(item);
     newer["rope_parameters"] = item["rope_parameters"];
@@ -41,7 +41,7 @@ TEST(Rope, FrequenciesOfAllTypes) {
 }
 
 TEST(Rope, TableHoldsCosinesThenSines) {
-  const Rope rope(BambaConfig::from_pretrained(testing::golden_path("j_real_dims")));
+  const Rope rope(BambaConfig::from_pretrained(test::golden_path("j_real_dims")));
   ASSERT_EQ(rope.inv_freq().size(), 32U);
   const std::vector<int64_t> positions = {0, 5, 100'000};
   std::vector<float> table(3 * 64);
