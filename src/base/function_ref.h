@@ -13,8 +13,7 @@ class FunctionRef;
 template <typename Result, typename... Args>
 class FunctionRef<Result(Args...)> {
  public:
-  template <typename Callable>
-    requires(!std::is_same_v<std::remove_cvref_t<Callable>, FunctionRef>)
+  template <typename Callable, std::enable_if_t<!std::is_same_v<std::remove_cvref_t<Callable>, FunctionRef>, int> = 0>
   FunctionRef(Callable&& callable)  // NOLINT(google-explicit-constructor): made to be passed lambdas
       : object_(const_cast<void*>(static_cast<const void*>(std::addressof(callable)))),
         call_([](void* object, Args... args) -> Result {

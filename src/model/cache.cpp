@@ -88,6 +88,7 @@ template <typename Get>
 std::vector<Tensor> of_rows(const std::vector<SequenceState>& rows, const Get& get) {
   if (rows.empty()) fail(ErrorCode::invalid_argument, "an empty cache has no tensors");
   std::vector<Tensor> tensors;
+  tensors.reserve(rows.size());
   for (const SequenceState& state : rows) tensors.push_back(get(state));
   return tensors;
 }

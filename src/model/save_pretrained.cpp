@@ -24,6 +24,7 @@ void check_dtype(DType dtype) {
 
 std::vector<Declaration> declarations(const std::vector<TensorSpec>& specs, DType dtype) {
   std::vector<Declaration> out;
+  out.reserve(specs.size());
   for (const TensorSpec& spec : specs) out.push_back({spec.name, dtype, spec.shape});
   return out;
 }

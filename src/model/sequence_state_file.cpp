@@ -111,7 +111,8 @@ void SequenceState::save(const std::filesystem::path& path) const {
                     {"checksum", checksum.text()}});
 }
 
-SequenceState load_sequence_state(std::shared_ptr<const StateContext> context, const std::filesystem::path& path) {
+SequenceState load_sequence_state(const std::shared_ptr<const StateContext>& context,
+                                  const std::filesystem::path& path) {
   StateFile file(path);
   const std::string version = file.metadata("bamba_sequence_state");
   if (version != kVersion) {

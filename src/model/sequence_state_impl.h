@@ -38,6 +38,7 @@ struct SequenceState::Impl {
 };
 
 /// Restores SequenceState::save()'s file. Throws Error(invalid_file) when it is damaged or of another model.
-SequenceState load_sequence_state(std::shared_ptr<const StateContext> context, const std::filesystem::path& path);
+SequenceState load_sequence_state(const std::shared_ptr<const StateContext>& context,
+                                  const std::filesystem::path& path);
 
 }  // namespace bamba
