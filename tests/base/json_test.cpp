@@ -56,8 +56,8 @@ TEST(Json, NumbersAreOnlyNumbers) {
 }
 
 TEST(Json, RefusesWrongSyntaxByPlace) {
-  for (const char* text : {"", " ", "{", "[1,]", "{\"a\":}", "{a:1}", "[1] [2]", "nul", "1NaN", "[Inf]", "01", "\"\\x\"",
-                           "\"tab\there\"", "// comment\n1", "1e999", "InfinityNaN"}) {
+  for (const char* text : {"", " ", "{", "[1,]", "{\"a\":}", "{a:1}", "[1] [2]", "nul", "1NaN", "[Inf]", "01",
+                           "\"\\x\"", "\"tab\there\"", "// comment\n1", "1e999", "InfinityNaN"}) {
     SCOPED_TRACE(text);
     expect_error(ErrorCode::invalid_file, {"some.json", "not valid JSON at byte"}, [&] { parse(text); });
   }
@@ -130,9 +130,9 @@ TEST(Printable, EscapesAndShortens) {
   EXPECT_EQ(printable("é€😀"), "é€😀");
   EXPECT_EQ(printable(std::string_view("a\0\x1b[31m\x7f", 8)), "a\\x00\\x1b[31m\\x7f");
   EXPECT_EQ(printable("\xff\xc3"), "\\xff\\xc3");
-  EXPECT_EQ(printable("\xc2\x85"), "\\xc2\\x85");              // a control character of two bytes
-  EXPECT_EQ(printable("\xed\xa0\x80"), "\\xed\\xa0\\x80");      // a surrogate
-  EXPECT_EQ(printable("\xe0\x80\xaf"), "\\xe0\\x80\\xaf");      // overlong
+  EXPECT_EQ(printable("\xc2\x85"), "\\xc2\\x85");                    // a control character of two bytes
+  EXPECT_EQ(printable("\xed\xa0\x80"), "\\xed\\xa0\\x80");           // a surrogate
+  EXPECT_EQ(printable("\xe0\x80\xaf"), "\\xe0\\x80\\xaf");           // overlong
   EXPECT_EQ(printable("\xf4\x90\x80\x80"), "\\xf4\\x90\\x80\\x80");  // past U+10FFFF
   EXPECT_EQ(printable("abcdef", 6), "abcdef");
   EXPECT_EQ(printable("abcdefg", 6), "abcdef...");

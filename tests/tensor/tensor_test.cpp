@@ -2,8 +2,8 @@
 #include <bamba/tensor.h>
 #include <gtest/gtest.h>
 
-#include <cstdint>
 #include <cmath>
+#include <cstdint>
 #include <limits>
 #include <memory>
 #include <vector>
@@ -21,8 +21,9 @@ TEST(Shape, CountsElements) {
   EXPECT_EQ(shape_numel(Shape{5, 0}), 0);
   EXPECT_EQ(shape_numel(Shape{std::numeric_limits<int64_t>::max()}), std::numeric_limits<int64_t>::max());
   expect_error(ErrorCode::invalid_argument, {"[2, -1]", "negative"}, [] { shape_numel(Shape{2, -1}); });
-  expect_error(ErrorCode::invalid_argument, {"[4294967296, 2147483648]", "63 bits"},
-               [] { shape_numel(Shape{int64_t{1} << 32, int64_t{1} << 31}); });
+  expect_error(ErrorCode::invalid_argument, {"[4294967296, 2147483648]", "63 bits"}, [] {
+    shape_numel(Shape{int64_t{1} << 32, int64_t{1} << 31});
+  });
 }
 
 TEST(Tensor, OwnsAlignedMemory) {
