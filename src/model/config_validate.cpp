@@ -1,7 +1,6 @@
 // The rules a config must keep, each with a message that names the key, its value and what is allowed.
 #include <algorithm>
 #include <cmath>
-#include <sstream>
 
 #include "base/str.h"
 #include "model/config_parts.h"
@@ -106,7 +105,10 @@ class Checker {
     }
     const int64_t state_width = c_.mamba_n_groups * c_.mamba_d_state;
     if (state_width > kMaxDimension || c_.in_proj_dim() > kMaxDimension) {
-      reject("mamba_d_state", c_.mamba_d_state, "the mixer's projection would be wider than ", kMaxDimension);
+      reject("mamba_d_state", c_.mamba_d_state,
+             "the mixer's projection, 2 * mamba_expand * hidden_size + 2 * mamba_n_groups * mamba_d_state + "
+             "mamba_n_heads, must be at most ",
+             kMaxDimension, " wide");
     }
     // In floating point, as the exact sum may not fit in 64 bits: one part in 2^50 does not matter here.
     const auto h = static_cast<double>(c_.hidden_size);

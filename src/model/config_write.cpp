@@ -90,7 +90,7 @@ std::string BambaConfig::to_json() const {
 }
 
 void BambaConfig::drop_extra_key(std::string_view key) {
-  Json extra = Json::parse(extra_keys_);
+  Json extra = parse_json(extra_keys_, "the config's other keys", ErrorCode::internal);
   extra.erase(std::string(key));
   extra_keys_ = extra.dump();
 }
