@@ -16,7 +16,7 @@ bool is_blank(uint32_t code) {
 }
 
 /// ByteLevel's trim_offsets: blanks at a token's ends do not belong to it. A blank at the start of the text may be
-/// one that add_prefix_space put there, so one of them stays.
+/// one that add_prefix_space put there, so a single one stays; several cannot be its work.
 void trim_offsets(Encoding& encoding, bool add_prefix_space, FunctionRef<const std::string&(int64_t)> token_text) {
   for (size_t i = 0; i < encoding.ids.size(); ++i) {
     const std::string& token = token_text(encoding.ids[i]);
@@ -36,7 +36,7 @@ void trim_offsets(Encoding& encoding, bool add_prefix_space, FunctionRef<const s
     }
     auto& [begin, end] = encoding.offsets[i];
     if (leading > 0) {
-      if ((i == 0 || begin == 0) && add_prefix_space) --leading;
+      if ((i == 0 || begin == 0) && add_prefix_space && leading == 1) leading = 0;
       begin = std::min(begin + leading, end);
     }
     if (trailing > 0 && end >= trailing) end = std::max(end - trailing, begin);

@@ -31,7 +31,7 @@ TEST_P(TokenizerGolden, Encode) {
       EXPECT_EQ(tokenizer_.id_to_token(encoding.ids[i]), golden["tokens"][i].get<std::string>());
       EXPECT_EQ(tokenizer_.token_to_id(golden["tokens"][i].get<std::string>()), encoding.ids[i]);
     }
-    EXPECT_EQ(tokenizer_.decode(encoding.ids), golden["decoded"].get<std::string>());
+    EXPECT_EQ(tokenizer_.decode(encoding.ids, true), golden["decoded"].get<std::string>());
     EXPECT_EQ(tokenizer_.decode(tokenizer_.encode(text)), golden["decoded_with_special"].get<std::string>());
   }
 }

@@ -178,7 +178,7 @@ Value sort_key(const Call& c, const Value& item, size_t attribute_place) {
 List sorted(const Call& c, size_t attribute_place) {
   std::vector<std::pair<Value, Value>> keyed;
   for (const Value& item : c.items()) keyed.emplace_back(sort_key(c, item, attribute_place), item);
-  c.interpreter.charge(keyed.size() * 16);
+  c.interpreter.charge_elements(keyed.size() * 16);
   std::stable_sort(keyed.begin(), keyed.end(), [](const auto& a, const auto& b) { return less(a.first, b.first); });
   List list;
   for (auto& [key, item] : keyed) list.push_back(std::move(item));
@@ -214,7 +214,7 @@ Value unique(const Call& c) {
   List list;
   for (const Value& item : c.items()) {
     const Value key = sort_key(c, item, 1);
-    c.interpreter.charge(keys.size());
+    c.interpreter.charge_elements(keys.size());
     if (std::any_of(keys.begin(), keys.end(), [&](const Value& other) { return equal(other, key); })) continue;
     keys.push_back(key);
     list.push_back(item);
@@ -275,7 +275,7 @@ Value map(const Call& c) {
 Value pairs(const Call& c, bool sort_them) {
   if (c.input.is_undefined()) return List();
   if (!c.input.is_dict()) template_error("items and dictsort need a dict, not ", c.input.type_name());
-  c.interpreter.charge(c.input.dict().items.size());
+  c.interpreter.charge_elements(c.input.dict().items.size());
   List list;
   for (const auto& [key, value] : c.input.dict().items) list.emplace_back(List{key, value});
   if (sort_them) {

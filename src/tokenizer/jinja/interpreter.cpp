@@ -8,7 +8,8 @@
 namespace bamba::jinja {
 namespace {
 
-constexpr int kMaxCallDepth = 40;                     // macros inside macros
+constexpr int kMaxCallDepth = 40;  // macros inside macros
+constexpr size_t kUnitsInAStep = 16;
 constexpr int kMaxLevels = 2000;                      // of all recursion: what the stack can hold
 constexpr size_t kMaxOutputBytes = size_t{16} << 20;  // of the whole rendering or of one string
 
@@ -106,7 +107,7 @@ Interpreter::~Interpreter() {
 
 void Interpreter::charge(size_t units) {
   if (units > kMaxOutputBytes) template_error("a value of more than ", kMaxOutputBytes, " bytes");
-  steps_left_ -= static_cast<int64_t>(units);
+  steps_left_ -= 1 + static_cast<int64_t>(units / kUnitsInAStep);
   if (steps_left_ < 0) template_error("the template takes too many steps");
 }
 
@@ -117,7 +118,7 @@ void Interpreter::write(std::string& out, std::string_view text) {
 }
 
 Value Interpreter::make_namespace(const Arguments& arguments) {
-  charge(100);
+  charge(160);
   auto space = std::make_shared<Namespace>();
   for (const Value& value : arguments.positional) {
     if (!value.is_dict()) template_error("namespace() takes dicts and named values");
@@ -196,7 +197,7 @@ Interpreter::Flow Interpreter::run_loop(const Node& node, Scope& scope, std::str
   }
   const auto count = static_cast<int64_t>(items.size());
   for (int64_t i = 0; i < count; ++i) {
-    charge(16);
+    charge(160);
     Scope inner{{}, &scope};
     Dict loop;
     loop.items = {{"index", Value(i + 1)},
@@ -316,7 +317,7 @@ Value Interpreter::item(const Value& object, const Value& key) {
     return object.list()[static_cast<size_t>(index)];
   }
   if (object.is_string() && key.is_integral()) {
-    charge(object.string().size());
+    charge_elements(object.string().size());
     const auto parts = characters(object.string());
     const auto size = static_cast<int64_t>(parts.size());
     const int64_t index = key.integer() < 0 ? key.integer() + size : key.integer();
@@ -338,7 +339,7 @@ Value Interpreter::eval_slice(const Expr& expr, Scope& scope) {
   const int64_t step = step_value.is_none() ? 1 : step_value.integer();
   if (step == 0) template_error("a slice's step cannot be 0");
   if (!object.is_list() && !object.is_string()) template_error("cannot slice a value of type ", object.type_name());
-  charge(object.is_list() ? object.list().size() : object.string().size());
+  charge_elements(object.is_list() ? object.list().size() : object.string().size());
   const auto parts = object.is_string() ? characters(object.string()) : std::vector<std::string_view>();
   const auto size = static_cast<int64_t>(object.is_list() ? object.list().size() : parts.size());
   const bool forward = step > 0;
@@ -401,7 +402,7 @@ Value Interpreter::binary(const std::string& op, const Value& a, const Value& b)
     return a.string() + b.string();
   }
   if (op == "+" && a.is_list() && b.is_list()) {
-    charge(a.list().size() + b.list().size());
+    charge_elements(a.list().size() + b.list().size());
     List joined = a.list();
     joined.insert(joined.end(), b.list().begin(), b.list().end());
     return joined;

@@ -16,7 +16,9 @@ class Interpreter {
   static std::string render(const Program& program, Dict variables);
 
   /// Pays for work in proportion to a value's size: every builtin that builds something calls it first.
+  /// Units are bytes of text; a step of the interpreter costs as much as sixteen.
   void charge(size_t units);
+  void charge_elements(size_t count) { charge(count > SIZE_MAX / 16 ? SIZE_MAX : count * 16); }
   Value call(const Value& function, const Arguments& arguments);
   Value attribute(const Value& object, const std::string& name);
   Value item(const Value& object, const Value& key);
@@ -51,7 +53,7 @@ class Interpreter {
   Arguments eval_arguments(const CallArguments& arguments, Scope& scope);
 
   Scope global_{{}, nullptr};
-  int64_t steps_left_ = 50'000'000;
+  int64_t steps_left_ = 10'000'000;
   int depth_ = 0;   // of calls
   int levels_ = 0;  // of the tree
   int line_ = 0;

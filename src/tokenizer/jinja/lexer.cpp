@@ -18,6 +18,31 @@ bool is_digit(char c) {
   return c >= '0' && c <= '9';
 }
 
+// White space control goes by Python's str.isspace(), tags are separated by ASCII blanks.
+size_t blanks_from(std::string_view text, size_t at) {
+  while (at < text.size()) {
+    const Utf8Step step = utf8_step(text, at);
+    if (!is_unicode_space(step.code) && !(step.code >= 0x1C && step.code <= 0x1F)) break;
+    at += step.length;
+  }
+  return at;
+}
+
+void strip_right(std::string& text) {
+  while (!text.empty()) {
+    size_t last = text.size() - 1;
+    while (last > 0 && (static_cast<unsigned char>(text[last]) & 0xC0) == 0x80) --last;
+    if (blanks_from(text, last) != text.size()) return;
+    text.resize(last);
+  }
+}
+
+/// Drops the blanks after the last line break; `line_begins`: the text's start is the start of a line.
+void strip_line_start(std::string& text, bool line_begins) {
+  const size_t begin = text.rfind('\n') + 1;  // npos + 1 is 0
+  if ((begin > 0 || line_begins) && blanks_from(text, begin) == text.size()) text.resize(begin);
+}
+
 /// \r\n and \r become \n; one line break at the very end is dropped.
 std::string normalize_lines(std::string_view source) {
   std::string out;
@@ -76,11 +101,9 @@ class Lexer {
       const char kind = source_[tag + 1];
       const char sign = tag + 2 < source_.size() ? source_[tag + 2] : '\0';
       if (sign == '-') {
-        while (!text.empty() && is_blank(text.back())) text.pop_back();
+        strip_right(text);
       } else if (sign != '+' && kind != '{') {
-        const size_t line_begin = text.rfind('\n') + 1;  // npos + 1 is 0
-        const bool blank = std::all_of(text.begin() + static_cast<std::ptrdiff_t>(line_begin), text.end(), is_blank);
-        if (blank && (line_begin > 0 || whole_line)) text.resize(line_begin);
+        strip_line_start(text, whole_line);
       }
     }
     if (!text.empty()) push(Token::Kind::text, std::move(text));
@@ -100,7 +123,7 @@ class Lexer {
   /// Behind a tag's end: a '-' eats all white space, a block or comment one line break.
   void after_tag(bool minus, bool plus, bool block) {
     if (minus) {
-      skip_blanks();
+      advance(blanks_from(source_, at_));
     } else if (block && !plus && looking_at("\n")) {
       advance(at_ + 1);
     }
@@ -143,11 +166,9 @@ class Lexer {
       if (!plain_tag(tag, "endraw", end, before, after)) continue;
       std::string text = source_.substr(at_, tag - at_);
       if (before) {
-        while (!text.empty() && is_blank(text.back())) text.pop_back();
+        strip_right(text);
       } else {
-        const size_t line_begin = text.rfind('\n') + 1;
-        const bool blank = std::all_of(text.begin() + static_cast<std::ptrdiff_t>(line_begin), text.end(), is_blank);
-        if (blank && line_begin > 0) text.resize(line_begin);
+        strip_line_start(text, false);
       }
       if (!text.empty()) push(Token::Kind::text, std::move(text));
       advance(end);
@@ -218,6 +239,16 @@ class Lexer {
         break;
       }
       digits += c;
+    }
+    // An exponent: 1e5, 1.5e-3.
+    const auto digit_at = [&](size_t i) { return i < source_.size() && is_digit(source_[i]); };
+    if (end < source_.size() && (source_[end] == 'e' || source_[end] == 'E')) {
+      const size_t sign = end + 1 < source_.size() && (source_[end + 1] == '-' || source_[end + 1] == '+');
+      if (digit_at(end + 1 + sign)) {
+        real = true;
+        digits += source_.substr(end, 1 + sign);
+        for (end += 1 + sign; digit_at(end); ++end) digits += source_[end];
+      }
     }
     int64_t integer = 0;
     double value = 0;

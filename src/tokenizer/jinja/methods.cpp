@@ -164,7 +164,7 @@ Value dict_method(const Value& object, const std::string& name) {
   if (name == "items" || name == "keys" || name == "values") {
     const char which = name[0];
     return Function([object, which](Interpreter& interpreter, const Arguments&) {
-      interpreter.charge(object.dict().items.size());
+      interpreter.charge_elements(object.dict().items.size());
       List list;
       for (const auto& [key, value] : object.dict().items) {
         list.push_back(which == 'i' ? Value(List{key, value}) : which == 'k' ? Value(key) : value);
@@ -208,7 +208,7 @@ Value range(Interpreter& interpreter, const Arguments& arguments) {
     list.emplace_back(i);
     if (__builtin_add_overflow(i, step, &i)) break;
   }
-  interpreter.charge(list.size());
+  interpreter.charge_elements(list.size());
   return list;
 }
 
@@ -251,12 +251,12 @@ List iterate(Interpreter& interpreter, const Value& value) {
   } else if (value.is_dict()) {
     for (const auto& [key, item] : value.dict().items) list.emplace_back(key);
   } else if (value.is_string()) {
-    interpreter.charge(value.string().size());
+    interpreter.charge_elements(value.string().size());
     for (const std::string_view c : characters(value.string())) list.emplace_back(std::string(c));
   } else if (!value.is_undefined()) {
     template_error("a value of type ", value.type_name(), " cannot be iterated over");
   }
-  interpreter.charge(list.size());
+  interpreter.charge_elements(list.size());
   return list;
 }
 

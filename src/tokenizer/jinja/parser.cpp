@@ -238,8 +238,7 @@ class Parser {
     return result;
   }
   template <typename... Parts>
-    requires(sizeof...(Parts) > 0)
-  ExprPtr make(Expr::Kind kind, Parts... parts) {
+  requires(sizeof...(Parts) > 0) ExprPtr make(Expr::Kind kind, Parts... parts) {
     ExprPtr result = make(kind);
     (adopt(*result, std::move(parts)), ...);
     return result;
