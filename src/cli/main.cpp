@@ -11,6 +11,7 @@
 
 #include "cli/commands.h"
 #include "cli/exit_code.h"
+#include "cli/help_format.h"
 #include "cli/interrupt.h"
 #include "cli/output.h"
 #include "cli/terminal.h"
@@ -88,7 +89,8 @@ ExitCode run(int argc, char** argv) {
   CLI::App program{"Runs Bamba (hybrid Mamba-2 + attention) language models.", "bamba"};
   program.set_version_flag("--version", std::string("bamba ") + BAMBA_VERSION);
   program.set_help_flag("-h,--help", "Show this help");
-  program.get_formatter()->column_width(38);
+  program.formatter(std::make_shared<HelpFormat>());  // subcommands inherit it
+  program.get_formatter()->column_width(36);
   program.require_subcommand(0, 1);
   program.footer(std::string("Examples:\n"
                              "  bamba generate -p \"Once upon a time\"     write on from a prompt (demo model)\n"
@@ -116,7 +118,7 @@ ExitCode run(int argc, char** argv) {
     if (dynamic_cast<const CLI::CallForVersion*>(&error) != nullptr) {
       out.line(error.what());
     } else {
-      out.write((subcommands.empty() ? program : *subcommands.front()).help());
+      out.write(subcommands.empty() ? program.help() : subcommands.front()->help("bamba"));
     }
     out.commit();
     return ExitCode::ok;

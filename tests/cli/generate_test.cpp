@@ -109,7 +109,9 @@ TEST(Generate, StopStringAndLogitBias) {
   const ProgramResult biased = run_bamba(
       with(kEight, {"-p", "The sea", "--greedy", "--json", "--logit-bias", std::to_string(first) + ":-1000"}));
   ASSERT_EQ(biased.exit_code, 0) << biased.err;
-  for (const int64_t id : biased.json()["ids"]) EXPECT_NE(id, first);
+  const auto line = biased.json();
+  ASSERT_EQ(line["ids"].size(), 8U);
+  for (const int64_t id : line["ids"]) EXPECT_NE(id, first);
   const ProgramResult banned =
       run_bamba(with(kEight, {"-p", "The sea", "--greedy", "--json", "--bad-words-ids", std::to_string(first)}));
   EXPECT_EQ(banned.json()["ids"], biased.json()["ids"]);
@@ -138,7 +140,8 @@ TEST(Generate, GenerationGoesOnFromItsOwnState) {
   const ProgramResult second = run_bamba(with(kEight, {"--load-state", state, "-p", "", "--greedy", "--json"}));
   ASSERT_EQ(second.exit_code, 0) << second.err;
   nlohmann::json joined = first;
-  for (const auto& id : second.json()["ids"]) joined.push_back(id);
+  const auto rest = second.json();
+  for (const auto& id : rest["ids"]) joined.push_back(id);
   EXPECT_EQ(joined, expected);
 }
 

@@ -21,9 +21,9 @@ struct ProgramResult {
 };
 
 struct ProgramInput {
-  std::string stdin_text;
-  std::string stdout_path;     ///< instead of a pipe ("/dev/full")
-  uint64_t address_space = 0;  ///< bytes; 0: no limit
+  std::string stdin_text = {};
+  std::string stdout_path = {};  ///< instead of a pipe ("/dev/full")
+  uint64_t address_space = 0;    ///< bytes; 0: no limit
 };
 
 ProgramResult run_bamba(const std::vector<std::string>& args, const ProgramInput& input = {});

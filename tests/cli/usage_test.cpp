@@ -20,7 +20,7 @@ TEST(Usage, EverySubcommandExplainsItself) {
     const ProgramResult help = run_bamba({name, "--help"});
     EXPECT_EQ(help.exit_code, 0) << name;
     EXPECT_TRUE(contains(help.out, "Examples:")) << help.out;
-    EXPECT_TRUE(contains(help.out, std::string("bamba ") + name)) << help.out;
+    EXPECT_TRUE(contains(help.out, std::string("Usage: bamba ") + name)) << help.out;
     EXPECT_TRUE(help.err.empty()) << help.err;
   }
   EXPECT_TRUE(contains(run_bamba({"--help"}).out, "Exit codes:"));
