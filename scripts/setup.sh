@@ -9,7 +9,7 @@ packages=(g++ cmake ninja-build pkg-config libhwy-dev libpcre2-dev nlohmann-json
 case "${1:-}" in
   "") ;;
   --test) packages+=(ccache libgtest-dev) ;;
-  --ci) packages+=(ccache libgtest-dev libbenchmark-dev clang-14 clang clang-tidy clang-format llvm-14) ;;
+  --ci) packages+=(ccache libgtest-dev libbenchmark-dev git clang-14 clang libclang-rt-14-dev clang-tidy clang-format llvm-14 python3) ;;
   *) echo "usage: $0 [--test | --ci]" >&2; exit 2 ;;
 esac
 
