@@ -63,7 +63,6 @@ void AddedTokenMatcher::split(std::string_view whole, size_t begin, size_t end, 
     size_t start = at;
     size_t stop = at + token->content.size();
     at = stop;
-    if (start < done) continue;  // its first characters went to the token before, with rstrip
     if (token->single_word) {
       const bool free_left = start == 0 || !is_word(last_character(text.substr(0, start)));
       const bool free_right = stop == text.size() || !is_word(stop);
@@ -83,6 +82,9 @@ void AddedTokenMatcher::split(std::string_view whole, size_t begin, size_t end, 
         stop += step.length;
       }
     }
+    // The token before may have taken its first characters along (rstrip).
+    start = std::max(start, done);
+    if (start >= stop) continue;
     if (done < start) push(done, start, std::nullopt);
     push(start, stop, token->id);
     done = stop;

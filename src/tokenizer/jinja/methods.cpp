@@ -154,23 +154,25 @@ constexpr NamedMethod kStringMethods[] = {
 
 Value dict_method(const Value& object, const std::string& name) {
   if (name == "get") {
-    return Function([object](Interpreter&, const Arguments& arguments) {
-      const Value* key = arguments.get(0, "key");
-      const Value* fallback = arguments.get(1, "default");
-      const Value* found = key && key->is_string() ? object.dict().find(key->string()) : nullptr;
-      return found ? *found : fallback ? *fallback : Value();
-    });
+    return Value::method_of(object, Function([object](Interpreter&, const Arguments& arguments) {
+                              const Value* key = arguments.get(0, "key");
+                              const Value* fallback = arguments.get(1, "default");
+                              const Value* found =
+                                  key && key->is_string() ? object.dict().find(key->string()) : nullptr;
+                              return found ? *found : fallback ? *fallback : Value();
+                            }));
   }
   if (name == "items" || name == "keys" || name == "values") {
     const char which = name[0];
-    return Function([object, which](Interpreter& interpreter, const Arguments&) {
-      interpreter.charge_elements(object.dict().items.size());
-      List list;
-      for (const auto& [key, value] : object.dict().items) {
-        list.push_back(which == 'i' ? Value(List{key, value}) : which == 'k' ? Value(key) : value);
-      }
-      return Value(std::move(list));
-    });
+    return Value::method_of(
+        object, Function([object, which](Interpreter& interpreter, const Arguments&) {
+          interpreter.charge_elements(object.dict().items.size());
+          List list;
+          for (const auto& [key, value] : object.dict().items) {
+            list.push_back(which == 'i' ? Value(List{key, value}) : which == 'k' ? Value(key) : value);
+          }
+          return Value(std::move(list));
+        }));
   }
   return Value::undefined(name);
 }
@@ -229,10 +231,11 @@ Value method(const Value& object, const std::string& name) {
   if (!object.is_string()) return Value::undefined(name);
   for (const NamedMethod& known : kStringMethods) {
     if (known.name != name) continue;
-    return Function([object, run = known.run](Interpreter& interpreter, const Arguments& arguments) {
-      interpreter.charge(object.string().size());
-      return run(interpreter, object.string(), arguments);
-    });
+    return Value::method_of(object,
+                            Function([object, run = known.run](Interpreter& interpreter, const Arguments& arguments) {
+                              interpreter.charge(object.string().size());
+                              return run(interpreter, object.string(), arguments);
+                            }));
   }
   return Value::undefined(name);
 }

@@ -1,5 +1,6 @@
 #include "tokenizer/jinja/value.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 
@@ -154,6 +155,31 @@ void json(std::string& out, const Value& value, int indent, int depth) {
 }
 
 }  // namespace
+
+void Value::set_depth(int depth) {
+  if (depth > kMaxDepth) template_error("a value is nested deeper than ", kMaxDepth, " levels");
+  depth_ = depth;
+}
+
+Value::Value(List list) {
+  int depth = 0;
+  for (const Value& element : list) depth = std::max(depth, element.depth_);
+  set_depth(depth + 1);
+  data_ = std::make_shared<const List>(std::move(list));
+}
+
+Value::Value(Dict dict) {
+  int depth = 0;
+  for (const auto& [key, value] : dict.items) depth = std::max(depth, value.depth_);
+  set_depth(depth + 1);
+  data_ = std::make_shared<const Dict>(std::move(dict));
+}
+
+Value Value::method_of(const Value& object, Function function) {
+  Value value(std::move(function));
+  value.set_depth(object.depth_ + 1);
+  return value;
+}
 
 const Value* Dict::find(std::string_view key) const {
   for (const auto& [name, value] : items) {

@@ -52,12 +52,14 @@ class Value {
   Value(bool value) : data_(value) {}     // NOLINT(google-explicit-constructor)
   Value(int64_t value) : data_(value) {}  // NOLINT(google-explicit-constructor)
   Value(double value) : data_(value) {}   // NOLINT(google-explicit-constructor)
-  Value(std::string text) : data_(std::make_shared<const std::string>(std::move(text))) {}    // NOLINT
-  Value(const char* text) : Value(std::string(text)) {}                                       // NOLINT
-  Value(List list) : data_(std::make_shared<const List>(std::move(list))) {}                  // NOLINT
-  Value(Dict dict) : data_(std::make_shared<const Dict>(std::move(dict))) {}                  // NOLINT
-  Value(std::shared_ptr<Namespace> space) : data_(std::move(space)) {}                        // NOLINT
+  Value(std::string text) : data_(std::make_shared<const std::string>(std::move(text))) {}  // NOLINT
+  Value(const char* text) : Value(std::string(text)) {}                                     // NOLINT
+  Value(List list);                                                     // NOLINT(google-explicit-constructor)
+  Value(Dict dict);                                                     // NOLINT(google-explicit-constructor)
+  Value(std::shared_ptr<Namespace> space) : data_(std::move(space)) {}  // NOLINT
   Value(Function function) : data_(std::make_shared<const Function>(std::move(function))) {}  // NOLINT
+  /// A function that holds `object`.
+  static Value method_of(const Value& object, Function function);
   static Value undefined(std::string name) {
     Value value;
     value.data_ = std::make_shared<const Undefined>(Undefined{std::move(name)});
@@ -91,6 +93,11 @@ class Value {
   const char* type_name() const;
 
  private:
+  /// Levels of values inside values: bounded, because printing, comparing and destroying recurse. A namespace counts
+  /// as none; the interpreter empties those one by one.
+  int depth_ = 0;
+  void set_depth(int depth);
+
   Data data_ = std::monostate();
 };
 
