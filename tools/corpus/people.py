@@ -17,6 +17,8 @@ WATER = ["in a [den|dry hollow] beside [the river|a slow stream|the mill pond]",
 FARM = ["in a [red|wooden|draughty] barn on a small farm", "on a farm [at the end of a long lane|between two hills]"]
 HOUSE = ["in a [small|crooked|white|narrow] [house|cottage] [with a blue door|with a crooked chimney|behind a stone wall]",
          "in a [tiny|bright|quiet] cottage [near the mill|by the well|at the end of the lane]"]
+CAVE = ["in a [dry|deep|warm] cave [on a hill|behind a waterfall]"]
+GROVE = ["in a [shady|quiet] grove of tall trees"]
 SEA = ["in a [cave|hollow|gap] under [the cliffs|a grey rock|an old pier]", "[near|beside] a reef [of red coral|full of small bright fish]"]
 
 # kind: (world, homes, favourite food, skills)
@@ -33,8 +35,12 @@ ANIMALS = {
     "tortoise": ("wood", WOOD, "lettuce", "strong"), "deer": ("wood", WOOD, "young leaves", "run"),
     "bear": ("wood", WOOD, "honey", "strong climb"), "snail": ("wood", WOOD, "cabbage leaves", "small"),
     "bat": ("wood", NEST, "ripe plums", "fly dark"), "weasel": ("wood", WOOD, "eggs", "small run"),
-    "raccoon": ("wood", WOOD, "sweetcorn", "climb dark"), "porcupine": ("wood", WOOD, "pine bark", "climb"),
-    "goose": ("farm", FARM, "green corn", "fly swim"), "duck": ("farm", FARM, "duckweed", "swim fly"),
+    "wolf": ("wood", WOOD, "mutton stew", "smell run"), "dragon": ("wood", CAVE, "roasted chestnuts", "fly strong"),
+    "lion": ("wood", CAVE, "a good stew", "strong run"), "elephant": ("wood", GROVE, "ripe bananas", "strong"),
+    "monkey": ("wood", GROVE, "sweet figs", "climb"), "panda": ("wood", GROVE, "bamboo shoots", "climb strong"),
+    "ant": ("wood", WOOD, "sugar crumbs", "small dig"), "beetle": ("wood", WOOD, "sweet sap", "small"),
+    "unicorn": ("wood", GROVE, "silver clover", "run"), "raccoon": ("wood", WOOD, "sweetcorn", "climb dark"), "porcupine": ("wood", WOOD, "pine bark", "climb"),
+    "horse": ("farm", FARM, "oats and apples", "run strong"), "goose": ("farm", FARM, "green corn", "fly swim"), "duck": ("farm", FARM, "duckweed", "swim fly"),
     "hen": ("farm", FARM, "yellow corn", "small"), "goat": ("farm", FARM, "thistles", "climb strong"),
     "donkey": ("farm", FARM, "carrots", "strong"), "pig": ("farm", FARM, "turnips", "smell strong"),
     "lamb": ("farm", FARM, "daisies", "run"), "pony": ("farm", FARM, "oats", "run strong"),
@@ -58,6 +64,12 @@ HUMANS = {
     "sailor": ("", "coast", "knew the names of all the winds"), "fisherman": ("m", "coast", "went out with the morning tide"),
     "lighthouse keeper": ("", "coast", "lit the great lamp each evening"), "boat builder": ("", "coast", "shaped planks with steam and patience"),
     "ferryman": ("m", "coast", "rowed people across the bay"), "astronaut": ("", "space", "looked after a small station"),
+    "princess": ("f", "village", "preferred muddy boots to golden shoes"), "prince": ("m", "village", "liked the stables better than the throne room"),
+    "knight": ("", "village", "polished an old suit of armour every Sunday"), "wizard": ("m", "village", "knew forty spells, and used three of them"),
+    "witch": ("f", "village", "brewed tea against every kind of cough"), "king": ("m", "village", "ruled a very small kingdom"),
+    "queen": ("f", "village", "ruled a very small kingdom"), "teacher": ("", "village", "taught all the children to read"),
+    "doctor": ("", "village", "visited the sick in all weathers"), "pirate": ("", "coast", "had never robbed anyone of anything but time"),
+    "farmer": ("", "village", "grew barley and potatoes"), "postman": ("m", "village", "brought letters to the farthest farm"),
     "inventor": ("", "village", "built odd and useful machines"), "weaver": ("", "village", "wove cloth in many colours"),
     "blacksmith": ("", "village", "shod horses and mended ploughs"), "astronomer": ("", "village", "counted the stars on clear nights"),
 }

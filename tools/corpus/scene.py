@@ -10,7 +10,7 @@ SKILLS = {
     "strong": "was stronger than anyone", "small": "was small enough to slip through any gap",
     "gnaw": "could bite through wood", "run": "was the fastest runner of all",
 }
-BIG = {"whale", "bear", "cow", "pony", "donkey", "deer", "dolphin", "pelican"}
+BIG = {"whale", "bear", "cow", "pony", "donkey", "deer", "dolphin", "pelican", "dragon", "lion", "elephant", "panda", "unicorn", "horse", "wolf", "king", "queen", "knight"}
 SPRINGS = ["One [fine|grey|windy|bright] morning", "One [cool|warm|still] afternoon", "One day", "Early one morning", "One evening"]
 
 
