@@ -124,7 +124,7 @@ TRAITS = {
 OBJECTS = {
     "lantern": ("brass old little", "to light the path at night", "left hole"), "kite": ("red paper striped", "to play with the wind", "high"),
     "bell": ("silver bronze little", "to call everyone to supper", "hole left"), "key": ("iron rusty tiny", "to open the old garden gate", "hole"),
-    "map": ("faded folded old", "to find the way across the hills", "high left"), "compass": ("brass small old", "to know which way was north", "hole left"),
+    "map": ("faded folded old", "to find the way across the hills", "high left"), "compass": ("brass small old", "to find the north", "hole left"),
     "umbrella": ("green spotted big", "to keep the rain off", "water high"), "drum": ("round painted little", "to beat time for the dancers", "water left"),
     "flute": ("wooden silver slender", "to play tunes in the evening", "hole left"), "whistle": ("tin wooden shiny", "to call friends from far away", "hole"),
     "basket": ("willow round sturdy", "to carry apples home", "water left"), "teapot": ("blue round chipped", "to pour tea for guests", "left"),
@@ -139,7 +139,7 @@ OBJECTS = {
     "coin": ("gold old shiny", "to buy flour at the market", "hole"), "music box": ("small painted wooden", "to fall asleep to", "left"),
     "spade": ("small iron good", "to dig the garden", "left"), "bucket": ("wooden tin old", "to fetch water from the well", "water left"),
     "sled": ("fast wooden red", "to slide down the snowy hill", "left"), "button": ("brass round blue", "to close a winter coat", "hole"),
-    "letter": ("sealed folded long", "to bring news from far away", "high water left"), "jar of honey": ("small golden full", "to sweeten the porridge", "left"),
+    "letter": ("sealed folded long", "to remember an old friend", "high water left"), "jar of honey": ("small golden full", "to sweeten the porridge", "left"),
     "balloon": ("yellow big blue", "to look at as it danced on its string", "high"), "pair of boots": ("sturdy brown little", "to walk through deep mud", "left"),
     "broom": ("birch old long", "to sweep the doorstep", "left"), "violin": ("brown old fine", "to play at weddings", "left"),
 }

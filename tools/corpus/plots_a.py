@@ -71,7 +71,7 @@ def out_of_reach(s):
             "{hn} hugged the {obj}, and then {he} hugged {fn}. That night all three of them sat together and ate {ffood}]. "
             "[Everyone is good at something, thought {hn}, and it is wise to ask.|{hn} had lost {his} {obj} for an hour and found a friend for life.]")
     s.head("[{Hn} and the {Obj}|The {Obj} {spot}|How {Fn} Helped {Hn}|The {Hk} and the {Obj}]", "friendship", "asking for help")
-    s.ask("Who got the {obj} back?", "{fn} the {fk} got it back, because {fn} {fcan}.")
+    s.ask("Who got the {obj} back?", "{fn} the {fk} got it back, for {fn} {fcan}.")
     s.ask("Where was the {obj}?", "It was {spot}.")
 
 
@@ -79,14 +79,14 @@ def through_the_dark(s):
     """Somebody needs a thing on a bad night; the hero carries it there with help that was promised at the start."""
     s.cast("f")
     s.cast("g")
-    s.fix(need=["had a fever and needed hot soup", "was ill and needed medicine from the village", "had no wood left for the fire"],
-          storm=["rain beat on the windows", "snow came down in thick flakes", "the fog was as thick as wool"])
-    item = {"had a fever and needed hot soup": "pot of soup", "was ill and needed medicine from the village": "bottle of medicine",
-            "had no wood left for the fire": "bundle of dry wood"}[s.names["need"]]
-    s.set(item=item)
+    now, need, item = s.rng.choice([("has a fever and needs hot soup", "had a fever and needed hot soup", "pot of soup"),
+                                    ("is ill and needs medicine", "was ill and needed medicine", "bottle of medicine"),
+                                    ("has no wood left for the fire", "had no wood left for the fire", "bundle of dry wood")])
+    s.set(now=now, need=need, item=item)
+    s.fix(storm=["rain beat on the windows", "the fog was as thick as wool", "the wind howled around the roof"] + ["snow came down in thick flakes"] * (2 if s.names["season"] == "winter" else 0))
     s.intro("[|On the wall hung @a {oadj} {obj}, a present from {gn} the {gk}. ]")
     s.p("One {season} night, there was a knock at the door. It was {gn} the {gk}, [out of breath|tired and wet]. "
-        "\"{fn} the {fk} {need},\" said {gn}. \"[Somebody must go|I cannot walk any further tonight]. Will you take this {item} to {fhim}?\"")
+        "\"{fn} the {fk} {now},\" said {gn}. \"[Somebody must go|I cannot walk any further tonight]. Will you take this {item} to {fhim}?\"")
     s.p("{hn} looked outside. {storm}, and [there was not a star to be seen|the night was as black as ink]. {he} [did not want to go|was a little afraid]. "
         "But [{he} thought of {fn}, all alone|{fn} would have done the same for {him}]. So {he} took the {item}, and [for good luck |]the {oadj} {obj} as well, and set out along {path}.")
     s.p("[Halfway there|After a while], {hn} came to [a place where the path split in two|a fork in the path]. [Left or right? {he} could not tell.|Nothing looked the way it did by day.] "
@@ -94,7 +94,7 @@ def through_the_dark(s):
     s.p("[Step by step|Slowly and carefully], {he} followed the sound, [until a small yellow light shone between the trees|until a small yellow window came out of the darkness]. "
         "{fn} opened the door and could hardly believe it. \"You came through all that, [just for me|with a {item}]?\" \"[It was not so far|You would have come for me],\" said {hn}.")
     s.close("They [sat by the stove until morning|talked until the wind grew quiet], and {fn} began to feel better. When the sun rose, {hn} left the {obj} on the table. "
-            "\"Keep it,\" {he} said. \"It is [good|made] {use}, and it will remind you that you are never really alone.\"")
+            "\"Keep it,\" {he} said. \"You can use it {use}, and it will remind you that you are never really alone.\"")
     s.head("[A Light in the Window|{Hn} Goes Out at Night|The {Obj} and the {Season} Night|Through the Dark]", "courage", "kindness", "night", "weather")
     s.ask("Why did {hn} go out at night?", "{hn} went out because {fn} the {fk} {need}.")
     s.ask("How did {hn} find the way?", "{he} listened and followed the sound of running water.")
@@ -125,7 +125,7 @@ def a_fear_overcome(s):
     s.p("{his} heart beat [fast|like a drum]. [\"I am afraid,\" {hn} said to {himself}, \"but {fn} is more afraid than I am.\"|{he} counted to three, and then {he} counted to three again.] "
         "Then {he} took a deep breath and went. [One step, and another step, and one more|First slowly, and then faster]. And do you know what {he} found? It was {truth}.")
     s.p("There sat {fn}, [shivering|cold and frightened]. \"Hold on to me,\" said {hn}, and [together they made their way back|{he} led {fhim} back to safety]. "
-        "\"You came!\" said {fn}. \"[Were you not afraid|What about your fear]?\" \"[I was|Oh yes, very much],\" said {hn}. \"I just took it along.\"")
+        "\"You came!\" said {fn}. \"Were you not afraid?\" \"[I was|Oh yes, very much],\" said {hn}. \"I just took it along.\"")
     s.close("[After that day|From then on], {fear} was still {fear}, but it seemed [a good deal smaller|half as big as before]. "
             "[Being brave, {hn} knew now, does not mean having no fear. It means going on anyway.|And whenever somebody felt frightened, it was {hn} they asked for advice.]")
     s.head("[{Hn} Is Afraid|The Brave {Hk}|{Hn} and the Fear|How {Hn} Became Brave]", "courage", "fear", "friendship")
@@ -199,18 +199,19 @@ def the_race(s):
     s.cast("g")
     s.fix(prize=["a silver cup", "a basket of pears", "a blue ribbon", "a honey cake as big as a wheel"],
           accident=["had slipped into a ditch", "was tangled in a net", "had a thorn in one foot", "had fallen and could not get up"])
+    s.set(theprize="the " + s.names["prize"].split(" ", 1)[1])
     if s.world in ("sea", "space"):
         s.fix(accident=["was tangled in an old net", "was stuck fast in a narrow gap"])
     s.intro("Every {season}, [there was a great race|a race was held], and the prize was {prize}. [{hn} had never won it|{hn} had come last three times].")
     s.p("\"This year I will win,\" said {fn} the {fk}, [who liked to boast|and looked around to see who was listening]. \"Nobody is as fast as I am.\" {hn} said nothing, but {he} practised [every morning before breakfast|in secret, up and down {path}].")
-    s.p("The day of the race came. Off they went! {fn} was soon in front, and {hn} came second. They passed {s1}, and then {s2}, [and {hn} was getting closer and closer|and the gap between them grew smaller].")
+    s.p("The day of the race came. Off they went! {fn} was soon in front, and {hn} came second. {s1}, {fn} was well ahead. {s2}, [the gap was already smaller|{hn} was catching up].")
     s.p("Then {hn} heard somebody crying. {s3}, there was {gn} the {gk}, who {accident}. {fn} had run straight past. [{hn} thought of the prize|For one moment {hn} looked at the road ahead]. Then {he} stopped. "
         "\"Hold still,\" {he} said, \"I will help you.\" [It took a long time|It took quite a while], and [when it was done, the race was over|far away they could hear the cheering].")
-    s.p("{hn} came in last, with {gn} beside {him}. {fn} was already holding {prize}. [But then {gn} told everyone what had happened|\"What kept you?\" somebody called, and {gn} told them the whole story]. It grew very quiet. "
+    s.p("{hn} came in last, with {gn} beside {him}. {fn} was already holding {theprize}. [But then {gn} told everyone what had happened|\"What kept you?\" somebody called, and {gn} told them the whole story]. It grew very quiet. "
         "{fn} looked at the ground. \"I heard you too,\" {fn} said, \"and I did not stop.\"")
-    s.close("Then {fn} [walked over|did a fine thing. {fhe} walked over] and gave {prize} to {hn}. [\"You were the better one today,\" said {fn}.|\"I was faster,\" said {fn}, \"but you were better.\"] "
+    s.close("Then {fn} [walked over|did a fine thing. {fhe} walked over] and gave {theprize} to {hn}. [\"You were the better one today,\" said {fn}.|\"I was faster,\" said {fn}, \"but you were better.\"] "
             "{hn} [smiled|thought for a moment], and said it should belong to all three of them. [That was the day they became friends.|And ever since, the rule of the race has been: whoever stops to help can never come last.]")
-    s.head("[The Great Race|{Hn} Comes Last|The Race for {Prize}|Who Won the Race?]", "kindness", "winning and losing", "fairness")
+    s.head("[The Great Race|{Hn} Comes Last|The Race for {theprize}|Who Won the Race?]", "kindness", "winning and losing", "fairness")
     s.ask("Why did {hn} stop during the race?", "{hn} stopped because {gn} the {gk} {accident}.")
     s.ask("What was the prize?", "The prize was {prize}.")
     s.ask("Who got the prize in the end?", "{fn} gave it to {hn}, who said it should belong to all three of them.")
@@ -219,7 +220,7 @@ def the_race(s):
 def the_slow_seed(s):
     """A seed that seems to do nothing, patience, and something to share."""
     plants = [("sunflower", "it was as tall as a door", "yellow petals as bright as lamps", "seeds for everyone"),
-              ("pumpkin vine", "it covered half the bed", "a fat orange pumpkin under the leaves", "soup for everyone"),
+              ("pumpkin", "it covered half the bed", "a fat orange pumpkin under the leaves", "soup for everyone"),
               ("morning glory", "it had climbed over the fence", "blue flowers that opened with the sun", "a handful of seeds for everyone"),
               ("bean", "it had reached the top of its pole", "long green pods", "a dish of beans for everyone"),
               ("marigold", "it was as round as a bush", "a hundred orange flowers", "a bunch of flowers for everyone"),

@@ -11,9 +11,9 @@ def the_surprise(s):
         "\"I have no time,\" said {fn}, and [hurried away|was gone].")
     s.p("{hn} went to see {gn} the {gk}. From behind the door came {noise}. {he} knocked, and the noise stopped at once. \"[Not now|Come back tomorrow]!\" called {gn}. "
         "[{hn} walked home slowly, kicking a stone|{hn} went home and did not even want {his} {hfood}]. \"What have I done?\" {he} wondered. \"[They do not like me any more|They have forgotten me].\"")
-    s.p("[That night {hn} slept badly|{he} lay awake for a long time]. In the morning, there was a note under the door. It said: Please come quickly to the place {s2}. [{hn} ran|{hn} went as fast as {he} could]. \"[Is something wrong|Somebody must be in trouble],\" {he} thought.")
+    s.p("[That night {hn} slept badly|{he} lay awake for a long time]. In the morning, there was a note under the door. It said: Please come quickly to the place {s2}. [{hn} ran|{hn} went as fast as {he} could]. \"Somebody must be in trouble,\" {he} thought.")
     s.p("\"Surprise!\" There stood {fn} and {gn} and all the neighbours, with paper lamps and a cake [with nuts|with cherries|with cream]. {fn} held out a parcel. In it was {gift}. "
-        "\"We made it ourselves,\" said {gn}. \"It is {use}. [You almost caught us twice|It was not easy to keep the secret].\"")
+        "\"We made it ourselves,\" said {gn}. \"You can use it {use}. [You almost caught us twice|It was not easy to keep the secret].\"")
     s.close("{hn} [laughed until tears came|did not know what to say]. \"And I thought you had forgotten,\" {he} said. \"[Forget you|How could we forget]?\" said {fn}. [They sang and danced until the moon came up.|It was the best birthday {hn} ever had.] "
             "[And from then on, {hn} thought twice before {he} thought something bad of a friend.|]")
     s.head("[The Secret|{Hn}'s Birthday|Why Was Everyone So Busy?|A Strange Day for {Hn}]", "birthdays", "friendship", "trust")
@@ -100,13 +100,13 @@ def learning(s):
 def the_signal(s):
     """A lonely one in space sends a message and gets an answer."""
     s.cast("f")
-    s.fix(sender=["three short beeps", "a little tune of five notes", "the words: Is anybody there?"], part=["an old antenna and a biscuit tin", "a broken radio and a copper spoon", "spare wire and the lid of a pot"],
+    s.fix(sender=["three short beeps", "a little tune of five notes", "the words: I am here"], part=["an old antenna and a biscuit tin", "a broken radio and a copper spoon", "spare wire and the lid of a pot"],
           far=["a ship on its way to Saturn", "a station on the far side of the moon", "a small base on Mars"])
     s.intro("There was much to do, but in the evenings it was very quiet. {hn} looked at the stars and wondered whether anybody was looking back.")
     s.p("{one}, {hn} had an idea. From {part} {he} built a transmitter. {he} set it up {s1}, and sent out {sender}. Then {he} listened. [There was only the hiss of the stars.|Nothing came back but a soft crackle.]")
     s.p("The next evening {he} sent it again, and the next, and the one after that. [\"The sky is big,\" {he} told the tomato plants. \"It takes time.\"|{hn} wrote every try in a little book: no answer, no answer, no answer.] A radio message travels as fast as light, but even light needs a while to cross so much darkness.")
     s.p("On the [twentieth|thirtieth] evening, when {hn} was about to switch everything off, the speaker crackled. Somebody was answering! \"[Hello|Good evening],\" said a voice. \"My name is {fn}. I am @a {fk} on {far}. I have heard you for a week, but my own transmitter was broken. [I repaired it today|It took me until now to mend it].\"")
-    s.p("{hn} was so happy that {he} [bumped into the wall|turned around twice]. They talked until the batteries were low. {fn} told {him} about {far}. {hn} told {fhim} about the view from the round window, [where the Earth rose like a blue lamp|and about the tomatoes, which were nearly ripe].")
+    s.p("{hn} was so happy that {he} [bumped into the wall|turned around twice]. They talked until the batteries were low. {fn} told {him} about life on {far}. {hn} told {fhim} about the view from the round window, [where the Earth rose like a blue lamp|and about the tomatoes, which were nearly ripe].")
     s.close("Every evening after that, they talked for an hour. And [one day|a year later] a small ship landed. The door opened, and out came {fn}, with a present: @a {oadj} {obj}. \"So that you have something {use},\" said {fn}. \"And because I wanted to see those tomatoes.\"")
     s.head("[A Voice Among the Stars|The Signal|{Hn} Calls the Stars|Is Anybody There?]", "space", "friendship", "loneliness", "machines", "stars")
     s.ask("What did {hn} build?", "{hn} built a transmitter from {part}.")
@@ -118,8 +118,7 @@ def the_fog(s):
     """Fog at sea: light is no use, so a sound brings the boat home."""
     s.cast("f", kinds=["fisherman", "sailor", "ferryman", "boat builder"] if s.world == "coast" else ["seal", "turtle", "dolphin", "penguin"])
     s.cast("g")
-    s.fix(sound=["@a {oadj} bell", "an old ship's horn", "a big copper pot and a spoon", "a drum made from a barrel"])
-    s.names["sound"] = s.names["sound"].replace(s.names["oadj"], "bronze")
+    s.fix(sound=["a bronze bell", "an old ship's horn", "a big copper pot and a spoon", "a drum made from a barrel"])
     s.set(made="[rang out|sounded] across the water")
     s.intro("{he} knew the sea in all its moods: [green and lively|blue and lazy] in summer, and grey and grumbling in winter.")
     s.p("{one}, a fog came in from the sea. It [swallowed the rocks, the pier and the boats|was so thick that the gulls walked instead of flying]. [Everyone|All the others] stayed at home. Only {fn} the {fk} was still out there, beyond the rocks.")
@@ -141,16 +140,17 @@ def the_trades(s):
                             ("a bowl of nuts", "a pair of mittens", "a bag of sugar")])
     s.set(a=a, b=b, c=c, the_a="the " + a.split(" ", 1)[1], the_b="the " + b.split(" ", 1)[1], the_c="the " + c.split(" ", 1)[1])
     s.fix(cake=["a birthday cake", "a plum cake", "a big nut cake", "a tray of buns"])
+    s.set(thecake="the " + s.names["cake"].split(" ", 1)[1])
     s.intro("Today {he} wanted to bake {cake}. [Everything was ready, but one thing was missing|The oven was hot and the bowl was clean, but something was missing]: {c}.")
     s.p("{hn} went to {fn} the {fk}. \"[Do you have|May I have] {c}?\" {he} asked. \"Certainly,\" said {fn}, \"[but I need|if you bring me] {b}.\" [{hn} had none.|Now {hn} had two things to find.]")
     s.p("So {hn} went to {gn} the {gk}, {s1}. \"Could you give me {b}? Then {fn} will give me {c}.\" \"With pleasure,\" said {gn}, \"but I have been looking for {a} all day.\" [\"Oh dear,\" thought {hn}, \"this is getting long.\"|{hn} scratched {his} head.]")
     s.p("{s2} {he} met {qn} the {qk}. \"Do you have {a}?\" asked {hn}. \"Then {gn} will give me {b}, and {fn} will give me {c}, and I can bake {cake}.\" {qn} laughed. \"[I do have one|As it happens, I do], and all I want for it is [a taste of what you bake|a seat at your table].\"")
     s.p("So {qn} gave {hn} {a}. {hn} took {the_a} to {gn} and got {b}. {he} took {the_b} to {fn} and got {c}. And {he} took {the_c} home and baked, [until the whole place smelled of sugar and butter|and hummed while the oven did its work].")
-    s.close("When {cake} stood on the table, [there was a knock at the door|{hn} opened the door]. There were {qn}, and {gn}, and {fn}. \"[We followed our noses|It smelled so good],\" they said. [Everybody had given something, and everybody got a piece.|And since each of them had helped, each of them had a share, and it tasted better than anything {hn} had ever baked alone.]")
+    s.close("When {thecake} stood on the table, [there was a knock at the door|{hn} opened the door]. There were {qn}, and {gn}, and {fn}. \"[We followed our noses|It smelled so good],\" they said. [Everybody had given something, and everybody got a piece.|And since each of them had helped, each of them had a share, and it tasted better than anything {hn} had ever baked alone.]")
     s.head("[The Long Way to a Cake|{Hn} Bakes|One Thing for Another|What {Hn} Needed]", "kitchen", "sharing", "trading", "baking")
     s.ask("What did {hn} want to bake?", "{hn} wanted to bake {cake}.")
     s.ask("What did {fn} want in return for {the_c}?", "{fn} wanted {b}.")
-    s.ask("What was missing at first?", "{C} was missing.".replace("{C}", a and c.capitalize()))
+    s.ask("What was missing at first?", "{C} was missing.")
 
 
 def the_way_home(s):
@@ -205,7 +205,7 @@ def the_moon(s):
     s.p("One clear evening {he} climbed the highest [hill|tower] {he} could find, and stretched. The moon was as far away as ever. \"[You need a ladder|A ladder might do],\" said {fn} the {fk}, who had come along. They put one ladder on top of another, but [the moon only looked down and smiled|it was no use].")
     s.p("\"I will [call it down|catch it when it sets],\" said {hn}, and {he} [called until {he} had no voice left|ran towards the place where it touched the hills]. But [the moon did not come|the moon sank behind a farther hill]. {hn} sat down {s1} and was sad.")
     s.p("There {gn} the {gk} found {him}. \"[What are you looking for up there|Why so sad]?\" asked {gn}. {hn} explained. {gn} [smiled|thought for a while]. \"[Bring|Fetch] a bowl, fill it with water, and set it down outside.\" {hn} did so. \"Now look,\" said {gn}. And there, in the middle of the water, [trembling a little|round and white], lay the moon.")
-    s.p("{hn} put out one careful finger. The moon broke into a hundred silver pieces, and then, slowly, it became whole again. \"It is [cool|cold],\" {he} whispered, \"and it tickles.\"".replace("one careful finger", "a careful paw" if s.hero.animal else "one careful finger"))
+    s.p("Very gently, {hn} touched the water. The moon broke into a hundred silver pieces, and then, slowly, it became whole again. \"It is [cool|cold],\" {he} whispered, \"and it tickles.\"")
     s.close("Since then, {hn} has never been without a moon. [When friends come, each of them gets a bowl, and so there are as many moons as guests.|On clear nights there is always a bowl of water at {his} door, and anybody who likes may come and touch the sky.]")
     s.head("[{Hn} and the Moon|The Moon in the Bowl|How to Touch the Moon|A Bowl of Moonlight]", "the moon", "night", "wishes", "space")
     s.ask("What did {hn} want?", "{hn} wanted to touch the moon.")
@@ -236,11 +236,12 @@ def the_band(s):
     s.cast("f")
     s.cast("g")
     s.fix(i1=["an old bucket", "a cracked barrel", "an empty box"], i2=["a comb and a leaf", "six bottles with water in them", "a row of flower pots"], i3=["two spoons", "a string of shells", "a jar of dried peas"])
+    s.set(thei1="the " + s.names["i1"].split(" ", 1)[1])
     s.intro("Tomorrow was the {season} feast, and {hn} was to bring the music. But [the fiddler was ill|the musicians had not come|the old piano had lost half its keys].")
     s.p("\"[No music|A feast without music]!\" said {fn} the {fk}. \"[Then there is no feast|That is like soup without salt].\" {hn} sat down on {i1}, and [drummed on it while {he} thought|knocked on it again and again]. Boom, boom, went the sound. [{hn} stopped. {hn} listened.|{hn} looked down in surprise.] \"That is not bad at all,\" {he} said.")
     s.p("[They began to look around|Off they went to look for more]. {s1} they found {i2}. {fn} tried it, and out came [a sweet, funny sound|a sound like a happy goose]. {s2} they met {gn} the {gk}, who had {i3} and [could shake them in time|knew three old songs].")
     s.p("They practised [all afternoon|until the stars came out]. At first it sounded like [a cart full of pots|an argument]. \"[Slower|Listen to each other],\" said {hn}. \"One, two, three, four.\" And [bit by bit|little by little] the noise turned into a tune.")
-    s.close("At the feast, everyone [looked puzzled when they saw {i1}|stared at {i1}]. Then the three of them began to play, and [feet began to tap|nobody could sit still]. They danced until [midnight|the lamps burned low]. \"[Where did you buy such fine instruments|What do you call that instrument]?\" asked a visitor. \"We did not buy them,\" said {hn}. \"We [found|heard] them.\"")
+    s.close("At the feast, everyone [looked puzzled when they saw {thei1}|stared at {thei1}]. Then the three of them began to play, and [feet began to tap|nobody could sit still]. They danced until [midnight|the lamps burned low]. \"Where did you buy such fine instruments?\" asked a visitor. \"We did not buy them,\" said {hn}. \"We [found|heard] them.\"")
     s.head("[The Odd Band|Music from Nothing|{Hn}'s Band|Boom, Boom, Boom]", "music", "working together", "making things")
     s.ask("What did {hn} use as a drum?", "{hn} used {i1} as a drum.")
     s.ask("Why did they have to make music themselves?", "They made it themselves because there were no musicians for the feast.")

@@ -5,10 +5,10 @@ from .people import ANIMALS, HUMANS, OBJECTS, ROBOTS, SEASONS, WORLDS, Person, T
 
 # How a skill is told: what the character can do, and the deed itself.
 SKILLS = {
-    "fly": "could fly", "climb": "was the best climber for miles around", "dig": "could dig faster than anyone",
-    "swim": "swam like a fish", "dark": "could see well in the dark", "smell": "had the best nose for miles around",
-    "strong": "was stronger than anyone", "small": "was small enough to slip through any gap",
-    "gnaw": "could bite through wood", "run": "was the fastest runner of all",
+    "fly": "can fly", "climb": "is the best climber for miles around", "dig": "can dig faster than anyone",
+    "swim": "swims like a fish", "dark": "can see well in the dark", "smell": "has the best nose for miles around",
+    "strong": "is stronger than anyone", "small": "is small enough to slip through any gap",
+    "gnaw": "can bite through wood", "run": "is the fastest runner of all",
 }
 BIG = {"whale", "bear", "cow", "pony", "donkey", "deer", "dolphin", "pelican", "dragon", "lion", "elephant", "panda", "unicorn", "horse", "wolf", "king", "queen", "knight"}
 SPRINGS = ["One [fine|grey|windy|bright] morning", "One [cool|warm|still] afternoon", "One day", "Early one morning", "One evening"]
@@ -88,7 +88,7 @@ class Scene:
             if isinstance(value, (list, tuple)):
                 value = self.rng.choice(value)
             text = render(self.rng, value, self.names)
-            self.names[name] = text[:1].lower() + text[1:] if value[:1].islower() else text
+            self.names[name] = text[:1].lower() + text[1:] if value[:1].islower() or value[:2] == "@a" else text
 
     def p(self, template):
         """Adds a paragraph."""
@@ -140,8 +140,7 @@ class Scene:
             elif hero.animal and rng.random() < 0.3:
                 tail = "{he} [loved|liked nothing better than] {hfood}, and {shows}."
             else:
-                tail = rng.choice(["[|As everyone knew, ]{shows}.", "{He} was {hadj}: {shows}.", ""])
-        tail = tail.replace("{He}", "{he}")
+                tail = rng.choice(["{shows}.", "{shows}.", ""])
         form = rng.choice(forms)
         text = form + " " + tail + " " + more
         if text.startswith("{place}"):
@@ -151,8 +150,7 @@ class Scene:
     def close(self, template):
         """The last paragraph; now and then the hero's nature is remembered."""
         if self.coin(0.35):
-            template += " " + self.rng.choice(["And {remembers}.", "As for {hn}, {remembers}."]).replace(
-                "As for {hn}, {remembers}", "And {remembers}")
+            template += " And {remembers}."
         self.p(template)
 
     def text(self, title=False):
