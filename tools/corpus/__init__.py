@@ -1,0 +1,1 @@
+"""A grammar of little stories, explanations and conversations for the demo model."""
