@@ -51,6 +51,7 @@ void AddedTokenMatcher::split(std::string_view whole, size_t begin, size_t end, 
     return word_->find(one, 0, scratch, match);
   };
   size_t done = 0;
+  size_t blank_end = 0;
   const auto push = [&](size_t from, size_t to, std::optional<uint32_t> id) {
     out.push_back({begin + from, begin + to, id});
   };
@@ -74,20 +75,23 @@ void AddedTokenMatcher::split(std::string_view whole, size_t begin, size_t end, 
         if (previous < done || !is_unicode_space(utf8_step(text, previous).code)) break;
         start = previous;
       }
+      start = std::max(start, done);
+      if (start >= stop) continue;
     }
     if (token->rstrip) {
-      while (stop < text.size()) {
-        const Utf8Step step = utf8_step(text, stop);
-        if (!is_unicode_space(step.code)) break;
-        stop += step.length;
+      // A run of white space is walked once, however many tokens made of white space stand in it.
+      if (stop >= blank_end) {
+        for (blank_end = stop; blank_end < text.size();) {
+          const Utf8Step step = utf8_step(text, blank_end);
+          if (!is_unicode_space(step.code)) break;
+          blank_end += step.length;
+        }
       }
+      stop = blank_end;
     }
-    // The token before may have taken its first characters along (rstrip).
-    start = std::max(start, done);
-    if (start >= stop) continue;
     if (done < start) push(done, start, std::nullopt);
     push(start, stop, token->id);
-    done = stop;
+    done = stop;  // white space that rstrip took counts again for a token found in it, as in Hugging Face's tokenizers
   }
   if (done < text.size()) push(done, text.size(), std::nullopt);
 }

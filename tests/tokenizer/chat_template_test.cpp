@@ -127,8 +127,11 @@ TEST(ChatTemplate, HostileTemplatesGiveErrors) {
   }
   // Namespaces that hold themselves neither leak (LeakSanitizer) nor recurse.
   EXPECT_EQ(render("{% set ns = namespace() %}{% set ns.me = ns %}{{ ns.me.me == ns }}"), "True");
-  EXPECT_THROW(render("{% set ns = namespace(d={}) %}{% for i in range(90000) %}{% set ns.d = {'a': ns.d.get} %}{% endfor %}"), Error);
-  EXPECT_EQ(render("{% set ns = namespace() %}{% for i in range(9000) %}{% set ns = namespace(up=ns) %}{% endfor %}"), "");
+  EXPECT_THROW(
+      render("{% set ns = namespace(d={}) %}{% for i in range(90000) %}{% set ns.d = {'a': ns.d.get} %}{% endfor %}"),
+      Error);
+  EXPECT_EQ(render("{% set ns = namespace() %}{% for i in range(9000) %}{% set ns = namespace(up=ns) %}{% endfor %}"),
+            "");
   EXPECT_EQ(render("{{ 1 ** 1000000000000 }}{{ 2 ** -1 }}{{ [1, 2][9223372036854775807:-9223372036854775807:-1] }}"),
             "10.5[2, 1]");
 }

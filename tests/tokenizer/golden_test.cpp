@@ -4,6 +4,7 @@
 
 #include <filesystem>
 
+#include "base/file.h"
 #include "base/json.h"
 #include "tokenizer/tokenizer_helpers.h"
 
@@ -56,6 +57,28 @@ TEST_P(TokenizerGolden, Pair) {
 
 INSTANTIATE_TEST_SUITE_P(Files, TokenizerGolden, testing::Values("tokenizer-llama3", "tokenizer-gpt2"),
                          [](const auto& param_info) { return std::string(param_info.param).substr(10); });
+
+// The same files with other added tokens, splits, digits and trimmed offsets (a JSON merge patch each); ids and offsets
+// from Hugging Face's tokenizers 0.23.
+TEST(TokenizerVariants, Encode) {
+  const std::filesystem::path data(BAMBA_TEST_DATA);
+  const Json variants = parse_json_file(data / "tokenizer-variants" / "goldens.json", ErrorCode::invalid_file);
+  ASSERT_GT(variants.size(), 15U);
+  for (const Json& variant : variants) {
+    SCOPED_TRACE(variant["name"].get<std::string>());
+    std::string text = read_file(data / variant["base"].get<std::string>() / "tokenizer.json", uint64_t{1} << 24);
+    auto json = nlohmann::json::parse(text);
+    json.merge_patch(nlohmann::json::parse(variant["patch"].dump()));
+    const Tokenizer tokenizer = make_tokenizer(json.dump());
+    for (const Json& golden : variant["encode"]) {
+      SCOPED_TRACE(golden["text"].dump());
+      const Encoding encoding = tokenizer.encode_with_offsets(golden["text"].get<std::string>());
+      EXPECT_EQ(encoding.ids, golden["ids"].get<Ids>());
+      EXPECT_EQ(encoding.offsets, (golden["offsets"].get<std::vector<std::pair<int64_t, int64_t>>>()));
+      EXPECT_EQ(tokenizer.encode(golden["text"].get<std::string>()), golden["ids"].get<Ids>());
+    }
+  }
+}
 
 }  // namespace
 }  // namespace bamba
