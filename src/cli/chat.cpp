@@ -173,8 +173,8 @@ class Chat {
     out_.line(str("last reply     ", count(last_.reused_tokens), " tokens reused, ", count(last_.read_tokens),
                   " read, ", count(last_.new_tokens), " written"));
     out_.line(str("first token    ", human_seconds(last_.time_to_first_token)));
-    if (last_.decode_seconds > 0) {
-      out_.line(str("speed          ", short_number(static_cast<double>(last_.new_tokens) / last_.decode_seconds),
+    if (last_.decode_seconds > 0) {  // the first token came with the prompt
+      out_.line(str("speed          ", short_number(static_cast<double>(last_.new_tokens - 1) / last_.decode_seconds),
                     " tokens/s"));
     }
   }

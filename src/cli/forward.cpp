@@ -32,7 +32,7 @@ struct Arguments {
 
 Tensor integers(const SafetensorsFile& file, const char* name) {
   if (!file.contains(name)) return {};
-  const Tensor tensor = file.tensor(name);
+  Tensor tensor = file.tensor(name);
   switch (tensor.dtype()) {
     case DType::i64:
       return tensor;

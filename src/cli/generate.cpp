@@ -34,7 +34,14 @@ double per_second(int64_t count, double seconds) {
   return seconds > 0 ? static_cast<double>(count) / seconds : 0;
 }
 
-Json timing_json(const GenerateTiming& timing) {
+/// Sequences whose first token came with the prompt: decode_seconds are for the tokens after these.
+int64_t first_tokens(const GenerateResult& result, const GenerationConfig& config) {
+  const auto sequences = static_cast<int64_t>(result.sequences.size());
+  // Beam search counts its steps, one of which comes with each prompt.
+  return config.num_beams == 1 ? sequences : sequences / std::max<int64_t>(1, config.num_return_sequences);
+}
+
+Json timing_json(const GenerateTiming& timing, int64_t first) {
   Json out;
   out["prompt_tokens"] = timing.prompt_tokens;
   out["new_tokens"] = timing.new_tokens;
@@ -42,16 +49,16 @@ Json timing_json(const GenerateTiming& timing) {
   out["prompt_seconds"] = timing.prompt_seconds;
   out["decode_seconds"] = timing.decode_seconds;
   out["prompt_tokens_per_second"] = per_second(timing.prompt_tokens, timing.prompt_seconds);
-  out["decode_tokens_per_second"] = per_second(timing.new_tokens, timing.decode_seconds);
+  out["decode_tokens_per_second"] = per_second(timing.new_tokens - first, timing.decode_seconds);
   return out;
 }
 
-void print_timing(const GenerateTiming& timing, const GenerationConfig& config) {
+void print_timing(const GenerateTiming& timing, int64_t first, const GenerationConfig& config) {
   print_note(str("prompt: ", timing.prompt_tokens, " tokens in ", human_seconds(timing.prompt_seconds), ", ",
                  short_number(per_second(timing.prompt_tokens, timing.prompt_seconds)), " tokens/s"));
   print_note(str("time to first token: ", human_seconds(timing.time_to_first_token)));
   print_note(str("new: ", timing.new_tokens, " tokens in ", human_seconds(timing.decode_seconds), ", ",
-                 short_number(per_second(timing.new_tokens, timing.decode_seconds)), " tokens/s"));
+                 short_number(per_second(timing.new_tokens - first, timing.decode_seconds)), " tokens/s"));
   if (config.do_sample) print_note(str("seed: ", config.seed));
 }
 
@@ -95,7 +102,7 @@ class Generator {
       run_batch(first, std::min(batch, prompts_.size() - first));
     }
     out_.commit();
-    if (flags_.timing) print_timing(total_, config_);
+    if (flags_.timing) print_timing(total_, first_tokens_, config_);
     return interrupted() ? ExitCode::interrupted : ExitCode::ok;
   }
 
@@ -205,7 +212,7 @@ class Generator {
       for (size_t i = 0; i < result.sequences.size(); ++i) print_sequence(result, i, first);
     }
     out_.flush();
-    add_timing(result.timing);
+    add_timing(result);
     if (!flags_.save_state.empty()) keep_state(result.sequences.front());
   }
 
@@ -231,13 +238,15 @@ class Generator {
       line["finish_reason"] = finish_reason_name(sequence.finish_reason);
       if (sequence.score) line["score"] = *sequence.score;
       if (config_.output_logprobs) line["logprobs"] = logprobs_json(sequence);
-      line["timing"] = timing_json(result.timing);
+      line["timing"] = timing_json(result.timing, first_tokens(result, config_));
       out_.line(json_line(line));
       return;
     }
     const auto returned = static_cast<size_t>(config_.num_return_sequences);
     if (prompts_.size() > 1 || returned > 1) {
-      std::string header = str("=== prompt ", index, ", sequence ", i % returned);
+      size_t number = 0;  // among the sequences of this prompt
+      while (number < i && result.sequences[i - number - 1].prompt_index == sequence.prompt_index) ++number;
+      std::string header = str("=== prompt ", index, ", sequence ", number);
       if (sequence.score) header += str(", score ", short_number(*sequence.score));
       out_.line(str(header, ", ", finish_reason_name(sequence.finish_reason), " ==="));
     }
@@ -250,7 +259,9 @@ class Generator {
     out_.line(line);
   }
 
-  void add_timing(const GenerateTiming& timing) {
+  void add_timing(const GenerateResult& result) {
+    const GenerateTiming& timing = result.timing;
+    first_tokens_ += first_tokens(result, config_);
     if (total_.prompt_tokens == 0) total_.time_to_first_token = timing.time_to_first_token;
     total_.prompt_tokens += timing.prompt_tokens;
     total_.new_tokens += timing.new_tokens;
@@ -267,6 +278,7 @@ class Generator {
   Output out_;
   Session session_;
   GenerateTiming total_;
+  int64_t first_tokens_ = 0;
 };
 
 }  // namespace
