@@ -11,6 +11,7 @@
 
 namespace bamba {
 
+// NOLINTNEXTLINE(bugprone-exception-escape): nlohmann's destructor may allocate to flatten deep values
 struct TokenizerJson {
   Json rest;  ///< everything but model.vocab and model.merges
   bool has_vocab = false;
