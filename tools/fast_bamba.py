@@ -3,7 +3,7 @@
 It computes what transformers' BambaForCausalLM computes, from the same parameters, but over rows in which several
 documents lie one after the other: convolution, state and attention start afresh at every document, so each document
 sees exactly what it would see alone. The scan is the chunked SSD form of Mamba-2 (Dao and Gu, 2024, section 6) as
-matrix products; torch.compile fuses the rest. `tools/train_demo.py --check` holds it against transformers.
+matrix products; torch.compile fuses the rest. `tools/train_demo.py` holds it against transformers after every run.
 """
 
 import torch
