@@ -98,7 +98,11 @@ void add_sampling_flags(CLI::App& command, GenerationFlags& flags) {
   const auto real = [&](const char* name, std::optional<double>& value, const char* help, const CLI::Validator& check) {
     command.add_option(name, value, help)->type_name("X")->check(check)->group(group);
   };
-  command.add_flag("--do-sample,!--no-do-sample", flags.do_sample, "Draw tokens at random by their probability")
+  // add_flag would take an optional<bool> for a counter and set it to 0 at once.
+  command
+      .add_flag_function(
+          "--do-sample,!--no-do-sample", [&flags](int64_t count) { flags.do_sample = count > 0; },
+          "Draw tokens at random by their probability")
       ->group(group);
   command.add_flag("--greedy", flags.greedy, "Always the most likely token: the same as --no-do-sample")->group(group);
   real("--temperature", flags.temperature, "Divides the scores: below 1 safer, above 1 wilder",

@@ -64,6 +64,29 @@ TEST(Generate, SeedDecidesAndThreadsDoNot) {
   EXPECT_NE(ids({}), ids({})) << "without --seed, every run draws its own";
 }
 
+TEST(Generate, TheFoldersDefaultsHold) {
+  const TemporaryFolder folder;
+  const std::string model = folder / "model";
+  std::filesystem::copy(tiny_model(), model);
+  write_text(model + "/generation_config.json",
+             R"({"do_sample": true, "max_new_tokens": 5, "min_new_tokens": 5, "eos_token_id": 2})");
+  const auto ids = [&](const Words& more) {
+    Words args = {"generate", "-m", model, "-p", "The sea", "--json"};
+    args.insert(args.end(), more.begin(), more.end());
+    const ProgramResult result = run_bamba(args);
+    EXPECT_EQ(result.exit_code, 0) << result.err;
+    EXPECT_TRUE(result.err.empty()) << result.err;
+    return result.json()["ids"];
+  };
+  EXPECT_EQ(ids({}).size(), 5U);
+  EXPECT_NE(ids({"--seed", "1"}), ids({"--seed", "2"}));
+  const auto greedy = run_bamba(with({"-p", "The sea", "--json"}, {"-n", "5", "--min-new-tokens", "5"})).json()["ids"];
+  EXPECT_EQ(ids({"--greedy"}), greedy);
+  EXPECT_EQ(ids({"--no-do-sample"}), greedy);
+  EXPECT_EQ(ids({"--no-generation-config", "-n", "5", "--min-new-tokens", "5"}), greedy);
+  EXPECT_EQ(ids({"-n", "7"}).size(), 7U);
+}
+
 TEST(Generate, BatchFileAnswersInOrder) {
   const TemporaryFolder folder;
   write_text(folder / "prompts.jsonl", "{\"prompt\": \"One\"}\n\n{\"ids\": [5, 6, 7]}\n{\"prompt\": \"Three\"}\n");
