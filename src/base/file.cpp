@@ -103,10 +103,9 @@ AtomicFile::AtomicFile(std::filesystem::path target) : target_(std::move(target)
   static std::atomic<unsigned> counter{0};
   std::error_code error;
   const auto kind = std::filesystem::status(target_, error).type();
-  if (kind == std::filesystem::file_type::directory) {
-    fail(ErrorCode::io, "cannot write ", target_, ": it is a folder");
-  }
-  if (std::filesystem::exists(std::filesystem::file_status(kind)) && kind != std::filesystem::file_type::regular) {
+  using Type = std::filesystem::file_type;
+  const bool special = kind == Type::character || kind == Type::block || kind == Type::fifo || kind == Type::socket;
+  if (special) {
     // A renaming would put a file in the place of /dev/null or of a pipe that somebody reads.
     fd_ = ::open(target_.c_str(), O_WRONLY | O_CLOEXEC);
     if (fd_ < 0) fail(ErrorCode::io, "cannot write ", target_, ": ", std::strerror(errno));

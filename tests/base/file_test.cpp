@@ -109,7 +109,7 @@ TEST(AtomicFile, ReportsWhatTheSystemRefuses) {
   const TempFolder folder;
   const auto lost = folder / "no/such/x";
   expect_error(ErrorCode::io, {lost.string(), "No such file"}, [&] { AtomicFile{lost}; });
-  // The target is a folder: that is said before anything is written.
+  // The target is a folder: the renaming fails, and the temporary file goes.
   std::filesystem::create_directory(folder / "dir");
   expect_error(ErrorCode::io, {(folder / "dir").string()}, [&] { write_file_atomically(folder / "dir", "x"); });
   EXPECT_EQ(folder.list(), Names{"dir"});
