@@ -43,7 +43,7 @@ class SequenceState {
   size_t bytes() const;
 
   // Copies in Transformers' shapes, without the batch dimension. Throw Error(invalid_argument) for a layer of the
-  // other kind.
+  // other kind, and when the state is empty (default-constructed or moved from).
   Tensor conv_state(int64_t layer) const;  ///< f32 [conv_dim, d_conv], oldest input first, zeros where none yet
   Tensor ssm_state(int64_t layer) const;   ///< f32 [n_heads, d_head, d_state]
   Tensor key(int64_t layer) const;         ///< f32 [num_key_value_heads, length, head_dim]

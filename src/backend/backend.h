@@ -13,6 +13,7 @@
 #include <bamba/tensor.h>
 #include <bamba/weight_format.h>
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -31,7 +32,12 @@ class Buffer {
   size_t bytes() const { return bytes_; }
   float* floats() const { return static_cast<float*>(memory_.get()); }
   /// True when no other Buffer refers to this memory (so it may be written in place).
-  bool unique() const { return memory_.use_count() == 1; }
+  bool unique() const {
+    if (memory_.use_count() != 1) return false;
+    // What a last other owner did with the memory, in another thread, comes before what is written after this.
+    std::atomic_thread_fence(std::memory_order_acquire);
+    return true;
+  }
 
  private:
   std::shared_ptr<void> memory_;

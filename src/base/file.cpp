@@ -101,9 +101,28 @@ void MappedFile::dont_need(size_t offset, size_t bytes) const {
 
 AtomicFile::AtomicFile(std::filesystem::path target) : target_(std::move(target)) {
   static std::atomic<unsigned> counter{0};
+  std::error_code error;
+  const auto kind = std::filesystem::status(target_, error).type();
+  using Type = std::filesystem::file_type;
+  const bool special = kind == Type::character || kind == Type::block || kind == Type::fifo || kind == Type::socket;
+  if (special) {
+    // A renaming would put a file in the place of /dev/null or of a pipe that somebody reads.
+    fd_ = ::open(target_.c_str(), O_WRONLY | O_CLOEXEC);
+    if (fd_ < 0) fail(ErrorCode::io, "cannot write ", target_, ": ", std::strerror(errno));
+    return;
+  }
+  // A link stays a link: what it points to is replaced.
+  std::filesystem::path place = target_;
+  constexpr int kMaxLinks = 40;
+  for (int links = 0; std::filesystem::is_symlink(place, error); ++links) {
+    const auto next = std::filesystem::read_symlink(place, error);
+    if (error || links == kMaxLinks) fail(ErrorCode::io, "cannot write ", target_, ": its links lead nowhere");
+    place = place.parent_path() / next;
+  }
+  renamed_to_ = place;
   // A crashed run may have left a file behind that bears this process's number.
   do {
-    temporary_ = target_;
+    temporary_ = place;
     temporary_ += str(".tmp-", ::getpid(), "-", counter.fetch_add(1));
     fd_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
   } while (fd_ < 0 && errno == EEXIST);
@@ -112,7 +131,7 @@ AtomicFile::AtomicFile(std::filesystem::path target) : target_(std::move(target)
 
 AtomicFile::~AtomicFile() {
   if (fd_ >= 0) ::close(fd_);
-  if (!committed_) ::unlink(temporary_.c_str());
+  if (!committed_ && !temporary_.empty()) ::unlink(temporary_.c_str());
 }
 
 void AtomicFile::write(const void* data, size_t bytes) {
@@ -141,7 +160,7 @@ void AtomicFile::finish() {
 void AtomicFile::commit() {
   if (committed_) fail(ErrorCode::internal, "second commit of ", target_);
   finish();
-  if (::rename(temporary_.c_str(), target_.c_str()) != 0) {
+  if (!temporary_.empty() && ::rename(temporary_.c_str(), renamed_to_.c_str()) != 0) {
     fail(ErrorCode::io, "cannot write ", target_, ": ", std::strerror(errno));
   }
   committed_ = true;

@@ -40,7 +40,8 @@ class MappedFile {
 };
 
 /// Writes to a temporary name in the target's folder; commit() renames it into place. Destroyed without commit():
-/// the temporary is removed and an older file of that name stays as it was.
+/// the temporary is removed and an older file of that name stays as it was. A link is followed. A device or a pipe
+/// has no such protection: it takes the bytes as they come, and stays what it is.
 class AtomicFile {
  public:
   explicit AtomicFile(std::filesystem::path target);
@@ -59,7 +60,8 @@ class AtomicFile {
 
  private:
   std::filesystem::path target_;
-  std::filesystem::path temporary_;
+  std::filesystem::path renamed_to_;  ///< target_, links followed
+  std::filesystem::path temporary_;   ///< empty: the bytes go to a device or a pipe
   int fd_ = -1;
   bool committed_ = false;
 };

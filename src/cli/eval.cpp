@@ -46,6 +46,10 @@ class Evaluator {
   Totals run() {
     const auto length = static_cast<int64_t>(ids_.size());
     const int64_t context = flags_.context == 0 ? length : flags_.context;
+    if (context < 2) {
+      fail(ErrorCode::invalid_argument, "--context: ", context,
+           " leaves no token to predict; give 2 or more, or 0 for the whole text in one window");
+    }
     const int64_t stride = flags_.stride == 0 ? std::max<int64_t>(1, context / 2) : flags_.stride;
     if (stride > context) {
       fail(ErrorCode::invalid_argument, "--stride: ", stride, " is larger than --context ", context,

@@ -86,8 +86,9 @@ class Generator {
       : flags_(flags),
         directory_(model_directory(flags.model)),
         tokenizer_(load_tokenizer(flags.model)),
-        prompts_(read_prompts(prompt_flags(flags), tokenizer(), directory_)),
-        config_(generation_config(flags.generation, directory_, BambaConfig::from_pretrained(directory_), tokenizer())),
+        model_config_(BambaConfig::from_pretrained(directory_)),
+        prompts_(read_prompts(prompt_flags(flags), tokenizer(), directory_, model_config_.vocab_size)),
+        config_(generation_config(flags.generation, directory_, model_config_, tokenizer())),
         model_(load_model(flags.model)),
         out_(flags.output) {
     check_state_flags();
@@ -97,6 +98,7 @@ class Generator {
     if (!flags_.load_state.empty()) resume();
     if (config_.max_new_tokens == 0) return read_only();
     config_.validate(model_.config());
+    check_lengths();
     const size_t batch = prompts_.size() == 1 ? 1 : static_cast<size_t>(flags_.batch_size);
     for (size_t first = 0; first < prompts_.size() && !interrupted(); first += batch) {
       run_batch(first, std::min(batch, prompts_.size() - first));
@@ -117,6 +119,16 @@ class Generator {
     if (!keeps_state()) return;
     if (prompts_.size() != 1 || config_.num_beams != 1 || config_.num_return_sequences != 1) {
       fail(ErrorCode::invalid_argument, "--save-state and --load-state go with one prompt, one beam and one sequence");
+    }
+  }
+
+  /// All prompts before the first is run: an error must not throw away what others have already got.
+  void check_lengths() const {
+    if (config_.max_new_tokens || !config_.max_length) return;
+    for (const Prompt& prompt : prompts_) {
+      if (static_cast<int64_t>(prompt.ids.size()) < *config_.max_length) continue;
+      fail(ErrorCode::invalid_argument, prompt.where, ": the prompt has ", prompt.ids.size(),
+           " tokens; --max-length counts them and is ", *config_.max_length, " (--max-new-tokens does not)");
     }
   }
 
@@ -272,6 +284,7 @@ class Generator {
   const GenerateFlags& flags_;
   std::filesystem::path directory_;
   std::optional<Tokenizer> tokenizer_;
+  BambaConfig model_config_;
   std::vector<Prompt> prompts_;
   GenerationConfig config_;
   BambaForCausalLM model_;

@@ -1,9 +1,11 @@
 #include "cli/session.h"
 
-#include <system_error>
+#include <map>
+#include <string>
 
 #include "base/str.h"
 #include "io/safetensors.h"
+#include "model/sequence_state_impl.h"
 
 namespace bamba::cli {
 namespace {
@@ -11,27 +13,13 @@ namespace {
 constexpr const char* kIds = "session.token_ids";
 constexpr const char* kMessages = "bamba.messages";
 
-/// Removes a file when it goes out of scope.
-struct TemporaryFile {
-  std::filesystem::path path;
-  ~TemporaryFile() {
-    std::error_code error;
-    std::filesystem::remove(path, error);
-  }
-};
-
 }  // namespace
 
 void save_session(const std::filesystem::path& path, const Session& session) {
-  const TemporaryFile plain{path.string() + ".state"};
-  session.state.save(plain.path);
-  const SafetensorsFile saved = SafetensorsFile::open(plain.path);
-  NamedTensors tensors;
-  for (const auto& entry : saved.header().tensors) tensors.emplace_back(entry.first, saved.tensor(entry.first));
-  tensors.emplace_back(kIds, Tensor::from(session.ids, {static_cast<int64_t>(session.ids.size())}));
-  auto metadata = saved.header().metadata;
+  std::map<std::string, std::string> metadata;
   if (!session.messages.empty()) metadata[kMessages] = session.messages;
-  save_safetensors(path, tensors, metadata);
+  save_sequence_state(session.state, path,
+                      {{kIds, Tensor::from(session.ids, {static_cast<int64_t>(session.ids.size())})}}, metadata);
 }
 
 Session load_session(const std::filesystem::path& path, const BambaModel& model) {

@@ -85,6 +85,9 @@ class PaddedForward {
       if (cache_->batch_size() != un_.batch) {
         reject("past_key_values has ", cache_->batch_size(), " rows; the batch has ", un_.batch);
       }
+      for (int64_t b = 0; b < un_.batch; ++b) {
+        if (!cache_->row(b)) reject("row ", b, " of past_key_values is an empty SequenceState; new_state() makes one");
+      }
       past_columns_ = cache_->get_seq_length();
       keep_cache_ = true;
       return;

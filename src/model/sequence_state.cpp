@@ -117,20 +117,32 @@ Tensor download(backend::Backend& device, const backend::Buffer& buffer, Shape s
 
 }  // namespace
 
+namespace {
+
+const SequenceState::Impl& not_empty(const SequenceState& state) {
+  if (!state)
+    fail(ErrorCode::invalid_argument, "an empty SequenceState has no tensors; BambaModel::new_state() makes one");
+  return state.impl();
+}
+
+}  // namespace
+
 Tensor SequenceState::conv_state(int64_t layer) const {
-  const StateContext& context = *impl_->context;
+  const Impl& impl = not_empty(*this);
+  const StateContext& context = *impl.context;
   const auto [channels, width] = context.conv;
-  const Tensor stored = download(*context.backend, impl_->mamba_layer(layer).window, {width, channels});
+  const Tensor stored = download(*context.backend, impl.mamba_layer(layer).window, {width, channels});
   Tensor out = Tensor::empty(DType::f32, {channels, width});
   transpose(stored.data<float>().data(), width, channels, out.data<float>().data());
   return out;
 }
 
 Tensor SequenceState::ssm_state(int64_t layer) const {
-  const StateContext& context = *impl_->context;
+  const Impl& impl = not_empty(*this);
+  const StateContext& context = *impl.context;
   const auto& scan = context.scan;
   const Tensor stored =
-      download(*context.backend, impl_->mamba_layer(layer).ssm, {scan.n_heads, scan.d_state, scan.d_head});
+      download(*context.backend, impl.mamba_layer(layer).ssm, {scan.n_heads, scan.d_state, scan.d_head});
   Tensor out = Tensor::empty(DType::f32, {scan.n_heads, scan.d_head, scan.d_state});
   const int64_t head = scan.d_state * scan.d_head;
   for (int64_t h = 0; h < scan.n_heads; ++h) {
@@ -154,10 +166,10 @@ std::pair<Tensor, Tensor> keys_and_values(const SequenceState::Impl& state, int6
 }  // namespace
 
 Tensor SequenceState::key(int64_t layer) const {
-  return keys_and_values(*impl_, layer).first;
+  return keys_and_values(not_empty(*this), layer).first;
 }
 Tensor SequenceState::value(int64_t layer) const {
-  return keys_and_values(*impl_, layer).second;
+  return keys_and_values(not_empty(*this), layer).second;
 }
 
 }  // namespace bamba

@@ -10,6 +10,8 @@ namespace bamba {
 namespace {
 
 constexpr const char* kVersion = "1";
+/// Longer than any sequence that can be made. Without attention layers no tensor's shape vouches for the length.
+constexpr int64_t kMaxLength = int64_t{1} << 40;
 
 std::string name_of(int64_t layer, const char* part) {
   return str("cache.", layer, '.', part);
@@ -60,8 +62,8 @@ class StateFile {
     const std::string text = metadata("length");
     int64_t value = 0;
     const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-    if (error != std::errc() || end != text.data() + text.size() || value < 0) {
-      reject("length is \"", text, "\"; it must be a count of tokens");
+    if (error != std::errc() || end != text.data() + text.size() || value < 0 || value > kMaxLength) {
+      reject("length is \"", text, "\"; it must be a count of tokens, at most ", kMaxLength);
     }
     return value;
   }
@@ -88,27 +90,34 @@ class StateFile {
 
 }  // namespace
 
-void SequenceState::save(const std::filesystem::path& path) const {
-  if (!impl_) fail(ErrorCode::invalid_argument, "an empty SequenceState cannot be saved to ", path.string());
+void save_sequence_state(const SequenceState& state, const std::filesystem::path& path, const NamedTensors& more,
+                         const std::map<std::string, std::string>& more_metadata) {
+  if (!state) fail(ErrorCode::invalid_argument, "an empty SequenceState cannot be saved to ", path.string());
+  const StateContext& context = *state.impl().context;
   NamedTensors tensors;
-  const BambaConfig& config = impl_->context->config;
-  for (int64_t layer = 0; layer < config.num_hidden_layers; ++layer) {
-    if (config.layer_type(layer) == LayerType::mamba) {
-      tensors.emplace_back(name_of(layer, "conv_state"), conv_state(layer));
-      tensors.emplace_back(name_of(layer, "ssm_state"), ssm_state(layer));
+  for (int64_t layer = 0; layer < context.config.num_hidden_layers; ++layer) {
+    if (context.config.layer_type(layer) == LayerType::mamba) {
+      tensors.emplace_back(name_of(layer, "conv_state"), state.conv_state(layer));
+      tensors.emplace_back(name_of(layer, "ssm_state"), state.ssm_state(layer));
     } else {
-      tensors.emplace_back(name_of(layer, "key"), key(layer));
-      tensors.emplace_back(name_of(layer, "value"), value(layer));
+      tensors.emplace_back(name_of(layer, "key"), state.key(layer));
+      tensors.emplace_back(name_of(layer, "value"), state.value(layer));
     }
   }
   Checksum checksum;
   for (const auto& [name, tensor] : tensors) checksum.add(tensor);
-  save_safetensors(path, tensors,
-                   {{"format", "pt"},
-                    {"bamba_sequence_state", kVersion},
-                    {"length", str(impl_->length)},
-                    {"model", hex(impl_->context->fingerprint)},
-                    {"checksum", checksum.text()}});
+  std::map<std::string, std::string> metadata = more_metadata;
+  metadata["format"] = "pt";
+  metadata["bamba_sequence_state"] = kVersion;
+  metadata["length"] = str(state.length());
+  metadata["model"] = hex(context.fingerprint);
+  metadata["checksum"] = checksum.text();
+  tensors.insert(tensors.end(), more.begin(), more.end());
+  save_safetensors(path, tensors, metadata);
+}
+
+void SequenceState::save(const std::filesystem::path& path) const {
+  save_sequence_state(*this, path, {}, {});
 }
 
 SequenceState load_sequence_state(const std::shared_ptr<const StateContext>& context,

@@ -5,9 +5,12 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <memory>
+#include <string>
 #include <vector>
 
+#include "io/safetensors.h"
 #include "model/state_context.h"
 
 namespace bamba {
@@ -36,6 +39,10 @@ struct SequenceState::Impl {
   std::vector<AttentionLayer> attention;  ///< by StateContext::index_in_kind
   int64_t length = 0;
 };
+
+/// SequenceState::save() with tensors and metadata of the caller's beside the state's own; loading leaves them aside.
+void save_sequence_state(const SequenceState& state, const std::filesystem::path& path, const NamedTensors& more,
+                         const std::map<std::string, std::string>& more_metadata);
 
 /// Restores SequenceState::save()'s file. Throws Error(invalid_file) when it is damaged or of another model.
 SequenceState load_sequence_state(const std::shared_ptr<const StateContext>& context,

@@ -1,5 +1,6 @@
 #include "base/file.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -137,6 +138,37 @@ TEST(AtomicFile, SaysThatTheDiskIsFull) {
   std::fclose(full);
   expect_error(ErrorCode::io, {(folder / "x").string(), "No space left"}, [&] { file.write("new"); });
   EXPECT_EQ(folder.get("x"), "old");
+}
+
+TEST(AtomicFile, WritesIntoAPipeWithoutReplacingIt) {
+  // The same goes for devices, /dev/null first: a renaming would put a plain file in their place.
+  const TempFolder folder;
+  const auto path = folder / "pipe";
+  ASSERT_EQ(::mkfifo(path.c_str(), 0600), 0);
+  const int reader = ::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+  ASSERT_GE(reader, 0);
+  write_file_atomically(path, "text");
+  { AtomicFile(path).write("x"); }  // never committed: there is nothing to take back, and nothing to remove
+  std::string got(16, ' ');
+  const ssize_t bytes = ::read(reader, got.data(), got.size());
+  ::close(reader);
+  ASSERT_GT(bytes, 0);
+  EXPECT_EQ(got.substr(0, static_cast<size_t>(bytes)), "textx");
+  EXPECT_TRUE(std::filesystem::is_fifo(path));
+  EXPECT_EQ(folder.list(), Names{"pipe"});
+}
+
+TEST(AtomicFile, FollowsLinks) {
+  const TempFolder folder;
+  folder.put("x", "old");
+  std::filesystem::create_symlink("x", folder / "link");
+  std::filesystem::create_symlink("not yet", folder / "dangling");
+  write_file_atomically(folder / "link", "new");
+  write_file_atomically(folder / "dangling", "first");
+  EXPECT_EQ(folder.get("x"), "new");
+  EXPECT_EQ(folder.get("not yet"), "first");
+  EXPECT_TRUE(std::filesystem::is_symlink(folder / "link"));
+  EXPECT_TRUE(std::filesystem::is_symlink(folder / "dangling"));
 }
 
 TEST(AtomicFile, StepsOverAnotherRunsLeftovers) {

@@ -101,6 +101,36 @@ TEST(Generate, BatchFileAnswersInOrder) {
   EXPECT_EQ(result.json(2)["ids"], run_bamba(with(kEight, {"-p", "Three", "--greedy", "--json"})).json()["ids"]);
 }
 
+TEST(Generate, BatchFileIsCheckedWholeBeforeAnythingRuns) {
+  const TemporaryFolder folder;
+  // The second line is blank; with batches of one, the first prompt could have been answered already.
+  write_text(folder / "ids", "{\"ids\": [1]}\n\n{\"ids\": [2]}\n{\"ids\": [3, 99999999]}\n");
+  const ProgramResult ids = run_bamba(with(kEight, {"--batch-file", folder / "ids", "--batch-size", "1", "--json"}));
+  EXPECT_EQ(ids.exit_code, 2);
+  EXPECT_EQ(ids.out, "");
+  EXPECT_NE(ids.err.find("line 4: token 1 is 99999999"), std::string::npos) << ids.err;
+
+  write_text(folder / "huge", "{\"ids\": [18446744073709551615]}\n");
+  const ProgramResult huge = run_bamba(with(kEight, {"--batch-file", folder / "huge"}));
+  EXPECT_EQ(huge.exit_code, 3);
+  EXPECT_NE(huge.err.find("line 1: 18446744073709551615"), std::string::npos) << huge.err;
+
+  write_text(folder / "long", "{\"ids\": [1]}\n{\"ids\": [2, 3, 4, 5]}\n");
+  const ProgramResult length =
+      run_bamba(with({"--max-length", "4"}, {"--batch-file", folder / "long", "--batch-size", "1", "--json"}));
+  EXPECT_EQ(length.exit_code, 2);
+  EXPECT_EQ(length.out, "");
+  EXPECT_NE(length.err.find("line 2: the prompt has 4 tokens"), std::string::npos) << length.err;
+}
+
+TEST(Generate, SavingAStateTouchesNoOtherFile) {
+  const TemporaryFolder folder;
+  write_text(folder / "book.state", "somebody's");
+  const ProgramResult saved = run_bamba(with(kEight, {"-p", "The sea", "--save-state", folder / "book"}));
+  ASSERT_EQ(saved.exit_code, 0) << saved.err;
+  EXPECT_EQ(read_text(folder / "book.state"), "somebody's");
+}
+
 TEST(Generate, BeamsAndSeveralSequences) {
   const ProgramResult beams =
       run_bamba(with({"-p", "The sea", "-n", "6"}, {"--num-beams", "3", "--num-return-sequences", "2", "--json"}));

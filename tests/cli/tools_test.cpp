@@ -141,5 +141,13 @@ TEST(Bench, JsonHasTheFigures) {
   EXPECT_EQ(run_bamba({"bench", "--shape", "tiny", "-m", tiny_model()}).exit_code, 2);
 }
 
+TEST(Eval, AWindowOfOneTokenIsRefused) {
+  const TemporaryFolder folder;
+  write_text(folder / "text", "The sea is wide.");
+  const ProgramResult result = run_bamba({"eval", "-m", tiny_model(), "--text", folder / "text", "--context", "1"});
+  EXPECT_EQ(result.exit_code, 2);
+  EXPECT_NE(result.err.find("--context: 1"), std::string::npos) << result.err;
+}
+
 }  // namespace
 }  // namespace bamba::test

@@ -193,6 +193,42 @@ TEST_F(Model, AStateGrowsByKeysAndValuesOnly) {
   EXPECT_EQ(state.bytes(), info.state_bytes);
 }
 
+TEST_F(Model, EmptyStatesAreRefused) {
+  const SequenceState empty;
+  for (const auto get :
+       {&SequenceState::conv_state, &SequenceState::ssm_state, &SequenceState::key, &SequenceState::value}) {
+    expect_error(ErrorCode::invalid_argument, {"empty SequenceState"}, [&] { (empty.*get)(0); });
+  }
+  ForwardInputs inputs;
+  inputs.input_ids = Tensor::from(std::vector<int64_t>{1, 2}, {2, 1});
+  std::vector<SequenceState> rows(2);
+  rows[0] = model_.new_state();
+  inputs.past_key_values = std::make_shared<HybridMambaAttentionDynamicCache>(std::move(rows));
+  expect_error(ErrorCode::invalid_argument, {"row 1 of past_key_values"}, [&] { model_.forward(inputs); });
+}
+
+TEST(LoadState, ALengthThatNoTensorVouchesForIsBounded) {
+  // Without attention layers no shape holds the length: 2^63 - 1 must not overflow what is computed from it.
+  test::Rng rng(5);
+  BambaConfig config = test::random_config(rng);
+  config.attn_layer_indices.clear();
+  const BambaForCausalLM model = test::random_model(config, 1);
+  const TempFolder folder;
+  model.new_state().save(folder / "state");
+  std::string bytes = folder.get("state");
+  const std::string before = R"("length":"0")";
+  const size_t at = bytes.find(before);
+  ASSERT_NE(at, std::string::npos);
+  const std::string huge = R"("length":"9223372036854775807")";
+  bytes.replace(at, before.size(), huge);
+  uint64_t header = 0;
+  std::memcpy(&header, bytes.data(), sizeof(header));
+  header += huge.size() - before.size();
+  std::memcpy(bytes.data(), &header, sizeof(header));
+  const auto path = folder.put("huge", bytes);
+  expect_error(ErrorCode::invalid_file, {"length", "9223372036854775807"}, [&] { model.model().load_state(path); });
+}
+
 TEST_F(Model, DamagedAndForeignStatesAreRefused) {
   const TempFolder folder;
   const auto path = folder.path() / "state.safetensors";
