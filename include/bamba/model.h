@@ -57,7 +57,7 @@ struct RaggedOptions {
 };
 
 /// Rows follow the order of the sequences and of their tokens. A RaggedOutput may be passed again to the next call:
-/// its memory is used again when the shapes fit.
+/// its memory is used again when the shapes fit (and copies of its tensors, which share it, change).
 struct RaggedOutput {
   Tensor logits;                      ///< f32 [kept tokens, vocab_size]; empty when none are kept
   Tensor last_hidden_state;           ///< f32 [tokens, hidden_size], after the final norm
