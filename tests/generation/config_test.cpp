@@ -110,7 +110,7 @@ TEST(GenerationConfigFile, WrongTypesNameTheKey) {
   };
   for (const auto& [json, word] : bad) {
     SCOPED_TRACE(json);
-    expect_error(ErrorCode::invalid_config, {word, "generation_config.json"}, [&] { read(json); });
+    expect_error(ErrorCode::invalid_config, {word, "generation_config.json"}, [&text = json] { read(text); });
   }
 }
 

@@ -16,17 +16,10 @@ using test::expect_error;
 using test::hashed_logits;
 using test::Ids;
 using test::run_script;
+using test::sampling;
 using test::ScriptModel;
 
 constexpr int64_t kVocab = 40;
-
-GenerationConfig sampling(int64_t new_tokens, uint64_t seed = 1) {
-  GenerationConfig config;
-  config.do_sample = true;
-  config.max_new_tokens = new_tokens;
-  config.seed = seed;
-  return config;
-}
 
 Ids last_is(int64_t token, size_t count) {
   return Ids(count, token);
