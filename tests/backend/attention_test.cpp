@@ -1,5 +1,5 @@
-#include "reference.h"
-#include "support.h"
+#include "backend/reference.h"
+#include "backend/support.h"
 
 namespace bamba::backend {
 namespace {

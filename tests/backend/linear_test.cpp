@@ -1,6 +1,8 @@
 #include <bamba/error.h>
 
-#include "support.h"
+#include <cstring>
+
+#include "backend/support.h"
 
 namespace bamba::backend {
 namespace {

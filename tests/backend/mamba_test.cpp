@@ -1,6 +1,6 @@
 // Causal convolution and selective scan: against the reference, and the promise that a prompt may be cut anywhere.
-#include "reference.h"
-#include "support.h"
+#include "backend/reference.h"
+#include "backend/support.h"
 
 namespace bamba::backend {
 namespace {
