@@ -1,3 +1,4 @@
+// Attention over paged keys and values: against the float64 reference, and to the bit against itself however it is cut.
 #include "backend/reference.h"
 #include "backend/support.h"
 

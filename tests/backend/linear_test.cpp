@@ -1,3 +1,4 @@
+// Linear layers in every weight format: against the float64 reference, and to the bit against themselves. Buffers too.
 #include <bamba/error.h>
 
 #include <cstring>

@@ -1,3 +1,4 @@
+// Norms, gates and rotary embeddings against the float64 reference.
 #include "backend/reference.h"
 #include "backend/support.h"
 

@@ -1,3 +1,4 @@
+// generation_config.json read key by key, and every refusal of GenerationConfig::validate().
 #include <bamba/generation.h>
 #include <gtest/gtest.h>
 

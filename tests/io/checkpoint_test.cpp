@@ -1,3 +1,4 @@
+// Checkpoint folders of one file or many: opening, refusing, and replacing one without ever leaving a mix.
 #include "io/checkpoint.h"
 
 #include <gtest/gtest.h>

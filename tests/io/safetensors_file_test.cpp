@@ -1,3 +1,4 @@
+// Whole safetensors files, written and read back; what their headers may say is safetensors_header_test.cpp's.
 #include <gtest/gtest.h>
 
 #include <cstring>

@@ -1,3 +1,4 @@
+// config.json in every layout that Transformers has had, and every value that is refused.
 #include <bamba/config.h>
 #include <gtest/gtest.h>
 

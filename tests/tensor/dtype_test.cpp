@@ -1,3 +1,4 @@
+// Names of element types, and the 16-bit floats' rounding.
 #include <bamba/dtype.h>
 #include <gtest/gtest.h>
 
