@@ -1,6 +1,8 @@
 // Files that nobody means well with: each gives one clear error, and none hangs or crashes.
 #include <gtest/gtest.h>
 
+#include <functional>
+
 #include "support/error.h"
 #include "tokenizer/tokenizer_helpers.h"
 
