@@ -11,8 +11,9 @@
 
 namespace bamba {
 
-struct TokenizerJson {
-  Json rest;  ///< everything but model.vocab and model.merges
+// A null Json is made without throwing; the check follows its constructor into the cases of other types.
+struct TokenizerJson {  // NOLINT(bugprone-exception-escape)
+  Json rest;            ///< everything but model.vocab and model.merges
   bool has_vocab = false;
   bool has_merges = false;
   std::vector<std::pair<std::string, uint32_t>> vocab;  ///< ids below 2^31
