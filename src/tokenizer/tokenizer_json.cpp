@@ -42,8 +42,8 @@ class Reader : public nlohmann::json_sax<nlohmann::json> {
       return true;
     }
     if (mode_ == Mode::merge_pair) {
-      if (++pair_size_ > 2) bad_merge();
-      if (pair_size_ == 1) {
+      if (pair_size_ >= 2) bad_merge();
+      if (pair_size_++ == 0) {
         pair_first_ = std::move(value);
       } else {
         out_.merges.emplace_back(std::move(pair_first_), std::move(value));

@@ -11,9 +11,9 @@
 
 namespace bamba {
 
-// A null Json is made without throwing; the check follows its constructor into the cases of other types.
-struct TokenizerJson {  // NOLINT(bugprone-exception-escape)
-  Json rest;            ///< everything but model.vocab and model.merges
+// NOLINTNEXTLINE(bugprone-exception-escape): nlohmann's destructor may allocate to flatten deep values
+struct TokenizerJson {
+  Json rest;  ///< everything but model.vocab and model.merges
   bool has_vocab = false;
   bool has_merges = false;
   std::vector<std::pair<std::string, uint32_t>> vocab;  ///< ids below 2^31
