@@ -2,10 +2,12 @@
 #pragma once
 
 #include <bamba/cache.h>
+#include <bamba/chat_template.h>
 #include <bamba/config.h>
 #include <bamba/dtype.h>
 #include <bamba/error.h>
 #include <bamba/generation.h>
+#include <bamba/machine.h>
 #include <bamba/model.h>
 #include <bamba/progress.h>
 #include <bamba/sequence_state.h>

@@ -73,13 +73,16 @@ struct BambaConfig {
 
   BambaConfig();
 
-  // Derived values.
+  // Derived values, the projections' and convolution's by the layout of Mamba-2's layer (Dao, Gu, "Transformers are
+  // SSMs", 2024): in_proj yields the gate, then x, B and C, then dt.
   int64_t head_dim() const { return hidden_size / num_attention_heads; }
   int64_t rotary_dim() const { return head_dim() / 2; }  ///< always half a head, whatever the file says
   int64_t mamba_d_inner() const { return mamba_n_heads * mamba_d_head; }
   int64_t conv_dim() const { return mamba_d_inner() + 2 * mamba_n_groups * mamba_d_state; }
   int64_t in_proj_dim() const { return mamba_d_inner() + conv_dim() + mamba_n_heads; }
+  /// Throws Error(invalid_argument) for a layer that does not exist.
   LayerType layer_type(int64_t layer) const;
+  /// The kinds of all layers, from the first to the last.
   std::vector<LayerType> layers_block_type() const;
   int64_t num_attention_layers() const { return static_cast<int64_t>(attn_layer_indices.size()); }
   /// Number of parameters, by the formula of the model's shapes (a tied head is counted once).
@@ -93,7 +96,7 @@ struct BambaConfig {
   /// attn_rotary_emb) and 5's (dtype, rope_parameters, layer_types). `origin` names it in messages. Throws
   /// Error(invalid_config); warns where the file disagrees with a rule of the model that no key can change.
   static BambaConfig from_json(std::string_view text, const std::string& origin = "config.json");
-  /// Reads DIR/config.json, or the file itself when `path` is one.
+  /// Reads DIR/config.json, or the file itself when `path` is one. Throws Error(io) when it cannot be read.
   static BambaConfig from_pretrained(const std::filesystem::path& path);
   /// config.json in Transformers 5's layout, unknown keys of the file it was read from kept.
   std::string to_json() const;

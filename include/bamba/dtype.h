@@ -29,6 +29,7 @@ struct f16_t {
   uint16_t bits;
 };
 
+/// Exact.
 float to_float(bf16_t value);
 float to_float(f16_t value);
 /// Round to nearest, ties to even; NaN stays NaN.

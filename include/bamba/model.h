@@ -52,12 +52,12 @@ struct SequenceInput {
 
 struct RaggedOptions {
   bool output_last_hidden_state = false;
-  bool output_hidden_states = false;
-  bool output_attentions = false;
+  bool output_hidden_states = false;  ///< of all layers
+  bool output_attentions = false;     ///< softmax weights
 };
 
 /// Rows follow the order of the sequences and of their tokens. A RaggedOutput may be passed again to the next call:
-/// its memory is used again when the shapes fit.
+/// its memory is used again when the shapes fit (and copies of its tensors, which share it, change).
 struct RaggedOutput {
   Tensor logits;                      ///< f32 [kept tokens, vocab_size]; empty when none are kept
   Tensor last_hidden_state;           ///< f32 [tokens, hidden_size], after the final norm
@@ -79,7 +79,7 @@ struct ForwardInputs {
   std::optional<bool> use_cache;  ///< default: the config's; true without past_key_values makes a new cache
   Tensor cache_position;          ///< i64 [seq]; must continue the cache. Without cache and mask: the positions
   Tensor labels;                  ///< i64 [batch, seq], -100 = ignored; shifted inside
-  std::optional<int64_t> num_items_in_batch;
+  std::optional<int64_t> num_items_in_batch;  ///< divides the summed loss instead of the number of labels
   bool output_hidden_states = false;
   bool output_attentions = false;
   int64_t logits_to_keep = 0;   ///< 0: all; n: the last n columns (num_logits_to_keep in older Transformers)
@@ -94,6 +94,7 @@ struct BaseModelOutputWithPast {
   std::vector<Tensor> attentions;     ///< one an attention layer: f32 [batch, heads, seq, past + seq]
 };
 
+/// hidden_states and attentions as in BaseModelOutputWithPast.
 struct CausalLMOutputWithPast {
   Tensor loss;    ///< f32 [], when labels are given
   Tensor logits;  ///< f32 [batch, kept, vocab_size]
@@ -103,8 +104,8 @@ struct CausalLMOutputWithPast {
 };
 
 struct SaveOptions {
-  uint64_t max_shard_bytes = uint64_t{5'000'000'000};
-  std::optional<DType> dtype;  ///< f32, f16 or bf16; empty: the format the weights are held in
+  uint64_t max_shard_bytes = uint64_t{5'000'000'000};  ///< a larger checkpoint is split into files of at most this
+  std::optional<DType> dtype;                          ///< f32, f16 or bf16; empty: the format the weights are held in
 };
 
 /// How from_config and init_checkpoint fill dt_bias.
@@ -135,10 +136,12 @@ class BambaModel {
   ModelInfo info() const;
   int threads() const;
 
+  /// The empty sequence. Throws Error(out_of_memory).
   SequenceState new_state() const;
   /// Restores a file of SequenceState::save(). Throws Error(invalid_file) when it is damaged or another model's.
   SequenceState load_state(const std::filesystem::path& path) const;
 
+  /// Transformers' BambaModel.forward; throws as BambaForCausalLM::forward does.
   BaseModelOutputWithPast forward(const ForwardInputs& inputs) const;
 
   struct Impl;
@@ -149,16 +152,18 @@ class BambaModel {
   std::shared_ptr<Impl> impl_;
 };
 
+/// The decoder with its language-model head. Copies share the loaded model.
 class BambaForCausalLM {
  public:
   /// Loads a checkpoint folder: config.json and model.safetensors or its shards. Throws Error(invalid_config |
   /// invalid_checkpoint | io | out_of_memory) that names the file and the tensor.
   static BambaForCausalLM from_pretrained(const std::filesystem::path& directory, const RunOptions& options = {});
   /// A new model with random weights (normal(0, initializer_range); see InitOptions), the same for the same seed.
+  /// Throws Error(invalid_config | out_of_memory).
   static BambaForCausalLM from_config(const BambaConfig& config, const InitOptions& init = {},
                                       const RunOptions& options = {});
   /// Writes config.json, generation_config.json (when loaded from a folder that has one) and the weights, as
-  /// Transformers reads them.
+  /// Transformers reads them. Throws Error(invalid_argument) for another dtype, Error(io) when writing fails.
   void save_pretrained(const std::filesystem::path& directory, const SaveOptions& options = {}) const;
 
   const BambaModel& model() const { return model_; }
@@ -170,7 +175,8 @@ class BambaForCausalLM {
   void forward(std::span<const SequenceInput> sequences, const RaggedOptions& options, RaggedOutput& output) const;
   RaggedOutput forward(std::span<const SequenceInput> sequences, const RaggedOptions& options = {}) const;
 
-  /// Transformers' forward.
+  /// Transformers' forward. Throws Error(invalid_argument) that names the argument, its shape and what is accepted,
+  /// Error(out_of_memory).
   CausalLMOutputWithPast forward(const ForwardInputs& inputs) const;
 
  private:
@@ -179,7 +185,7 @@ class BambaForCausalLM {
 };
 
 /// Writes a checkpoint of the config's shape with random weights, tensor by tensor, without holding the model: what
-/// from_config(config, init) would save. dtype: f32, f16 or bf16.
+/// from_config(config, init) would save. dtype: f32, f16 or bf16. Throws Error(invalid_config | invalid_argument | io).
 void init_checkpoint(const std::filesystem::path& directory, const BambaConfig& config, const InitOptions& init,
                      DType dtype, uint64_t max_shard_bytes, const ProgressCallback& progress = {});
 

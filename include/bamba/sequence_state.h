@@ -14,7 +14,8 @@ class BambaModel;
 
 /// For each Mamba layer the last d_conv inputs of the convolution and the SSM state, both f32; for each attention
 /// layer the keys (after rotary) and values, in pages. Made by BambaModel::new_state(); a default-constructed one is
-/// empty and can only be assigned to. Moving is cheap; copying is explicit (fork()).
+/// empty (false) and can only be assigned to; none of its tensors may be asked for. Moving is cheap; copying is
+/// explicit (fork()).
 ///
 /// The model's forward reads and advances it. Not thread-safe: one forward at a time may use a state.
 class SequenceState {
@@ -49,7 +50,7 @@ class SequenceState {
   Tensor key(int64_t layer) const;         ///< f32 [num_key_value_heads, length, head_dim]
   Tensor value(int64_t layer) const;       ///< f32 [num_key_value_heads, length, head_dim]
 
-  /// Writes a safetensors file (atomically) that BambaModel::load_state() restores bit for bit.
+  /// Writes a safetensors file (atomically) that BambaModel::load_state() restores bit for bit. Throws Error(io).
   void save(const std::filesystem::path& path) const;
 
   struct Impl;

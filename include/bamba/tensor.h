@@ -33,6 +33,7 @@ class Tensor {
   explicit operator bool() const { return data_ != nullptr; }
   DType dtype() const { return dtype_; }
   const Shape& shape() const { return shape_; }
+  /// Length of an axis, which must be below rank().
   int64_t dim(size_t axis) const { return shape_.at(axis); }
   size_t rank() const { return shape_.size(); }
   int64_t numel() const { return numel_; }
@@ -52,7 +53,7 @@ class Tensor {
   /// A converted copy (floating types to floating types, integers to integers, nonzero to true); same type: a clone.
   /// Throws Error(invalid_argument) for other pairs of types and for an integer that the new type cannot hold.
   Tensor to(DType dtype) const;
-  /// Same elements, other shape (same count), sharing memory.
+  /// Same elements, other shape, sharing memory. Throws Error(invalid_argument) when the counts differ.
   Tensor reshape(Shape shape) const;
 
   /// "F32 [2, 3]"

@@ -3,10 +3,10 @@
 #include <bamba/model.h>
 
 #include <algorithm>
-#include <chrono>
 #include <memory>
 #include <random>
 
+#include "base/stopwatch.h"
 #include "base/str.h"
 #include "cli/commands.h"
 #include "cli/flags.h"
@@ -29,10 +29,6 @@ struct Sample {
   double prompt_seconds;  // to the first token of all sequences: prompts read, token chosen
   double decode_seconds;  // gen further tokens of each sequence
 };
-
-double seconds_since(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
 
 double median(std::vector<double> values) {
   std::sort(values.begin(), values.end());
@@ -79,16 +75,16 @@ class Run {
       inputs_[i].state = &states[i];
       inputs_[i].input_ids = prompts_[i];
     }
-    const auto start = std::chrono::steady_clock::now();
+    const Stopwatch reading;
     step();
-    Sample sample{seconds_since(start), 0};
+    Sample sample{reading.seconds(), 0};
     for (size_t i = 0; i < prompts_.size(); ++i) inputs_[i].input_ids = {&next_[i], 1};
-    const auto decoding = std::chrono::steady_clock::now();
+    const Stopwatch decoding;
     for (int64_t t = 0; t < flags_.gen; ++t) {
       throw_if_interrupted();
       step();
     }
-    sample.decode_seconds = seconds_since(decoding);
+    sample.decode_seconds = decoding.seconds();
     state_bytes_ = states[0].bytes();
     return sample;
   }

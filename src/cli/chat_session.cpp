@@ -1,25 +1,20 @@
 #include "cli/chat_session.h"
 
 #include <algorithm>
-#include <chrono>
 #include <span>
 
 #include "base/json.h"
+#include "base/stopwatch.h"
 #include "base/str.h"
 #include "cli/json_out.h"
 
 namespace bamba::cli {
 namespace {
 
-// A snapshot of Bamba-9B holds 120 MB of Mamba states: keep the start of the conversation and its last turns.
+// A snapshot of Bamba-9B holds 126 MB of Mamba states: keep the start of the conversation and its last turns.
 constexpr size_t kSnapshots = 4;
 // Tokens between two looks at the cancel flag while a long message is read.
 constexpr int64_t kPiece = 256;
-
-using Clock = std::chrono::steady_clock;
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
 
 }  // namespace
 
@@ -97,7 +92,7 @@ ChatSession::Reply ChatSession::reply(const GenerationConfig& config,
   if (messages_.empty() || messages_.back().role != "user") {
     fail(ErrorCode::invalid_argument, "there is no message to answer");
   }
-  const auto start = Clock::now();
+  const Stopwatch watch;
   const std::vector<int64_t> ids = rendered();
   if (ids.empty()) fail(ErrorCode::invalid_argument, "the conversation holds no token");
   rewind_to(ids);
@@ -120,7 +115,7 @@ ChatSession::Reply ChatSession::reply(const GenerationConfig& config,
   options.cancel = &cancel;
   options.states = {&session_.state, 1};
   options.stream = [&](const StreamEvent& event) {
-    if (reply.new_tokens++ == 0) reply.time_to_first_token = seconds_since(start);
+    if (reply.new_tokens++ == 0) reply.time_to_first_token = watch.seconds();
     return write(event.text);
   };
   GenerateResult result = generate(model_, {&ids, 1}, config, options);

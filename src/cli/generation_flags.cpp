@@ -180,7 +180,7 @@ void add_token_flags(CLI::App& command, GenerationFlags& flags) {
   command.add_option("--eos-token-id", flags.eos_token_id, "Ends a text; several are allowed; '' for none")
       ->type_name("1,2")
       ->group(group);
-  token("--pad-token-id", flags.pad_token_id, "Fills up sequences that ended");
+  token("--pad-token-id", flags.pad_token_id, "Checked and otherwise unused: nothing is padded here");
   token("--forced-bos-token-id", flags.forced_bos_token_id, "The first new token");
   command.add_option("--forced-eos-token-id", flags.forced_eos_token_id, "The last token when the length runs out")
       ->type_name("1,2")

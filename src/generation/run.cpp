@@ -124,17 +124,17 @@ std::span<float> Run::read_prompts(std::span<PromptRun> prompts) {
     if (options_.prompt_progress) options_.prompt_progress(done, total);
   }
   timing_.prompt_tokens = total;
-  timing_.prompt_seconds = seconds_since(start_);
-  prompt_end_ = Clock::now();
+  timing_.prompt_seconds = watch_.seconds();
+  since_prompts_ = Stopwatch();
   return logits;
 }
 
 void Run::count_token() {
-  if (timing_.new_tokens++ == 0) timing_.time_to_first_token = seconds_since(start_);
+  if (timing_.new_tokens++ == 0) timing_.time_to_first_token = watch_.seconds();
 }
 
 GenerateTiming Run::finish_timing() {
-  timing_.decode_seconds = timing_.new_tokens > 0 ? seconds_since(prompt_end_) : 0;
+  timing_.decode_seconds = timing_.new_tokens > 0 ? since_prompts_.seconds() : 0;
   return timing_;
 }
 

@@ -3,11 +3,11 @@
 
 #include <bamba/generation.h>
 
-#include <chrono>
 #include <memory>
 #include <span>
 #include <vector>
 
+#include "base/stopwatch.h"
 #include "generation/step_model.h"
 #include "generation/text.h"
 
@@ -22,8 +22,6 @@ struct PromptRun {
 
 class Run {
  public:
-  using Clock = std::chrono::steady_clock;
-
   /// Everything passed must outlive the run.
   Run(StepModel& model, const GenerationConfig& config, const GenerateOptions& options, const TextTools& tools,
       const StopRules& rules)
@@ -51,10 +49,6 @@ class Run {
   GenerateTiming finish_timing();
 
  private:
-  double seconds_since(Clock::time_point then) const {
-    return std::chrono::duration<double>(Clock::now() - then).count();
-  }
-
   StepModel& model_;
   const GenerationConfig& config_;
   const GenerateOptions& options_;
@@ -63,8 +57,8 @@ class Run {
   bool stream_cancelled_ = false;
   bool warned_ = false;
   GenerateTiming timing_;
-  Clock::time_point start_ = Clock::now();
-  Clock::time_point prompt_end_ = start_;
+  Stopwatch watch_;  // of the whole call
+  Stopwatch since_prompts_;
 };
 
 /// Throws Error(non_finite) that names the step and the sequence when a model's logits are not all finite.

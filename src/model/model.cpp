@@ -3,26 +3,22 @@
 #include <cstring>
 #include <utility>
 
+#include "base/fnv.h"
 #include "base/str.h"
 #include "model/model_impl.h"
 
 namespace bamba {
 namespace {
 
-/// FNV-1a over the config's text and the small weights (norms, A_log, D, biases, convolutions).
+/// A hash over the config's text and the small weights (norms, A_log, D, biases, convolutions).
 uint64_t fingerprint_of(const BambaConfig& config, const ModelWeights& weights) {
-  uint64_t hash = 0xCBF29CE484222325ULL;
-  const auto add = [&](const void* data, size_t bytes) {
-    const auto* cursor = static_cast<const unsigned char*>(data);
-    for (size_t i = 0; i < bytes; ++i) hash = (hash ^ cursor[i]) * 0x100000001B3ULL;
-  };
-  const std::string text = config.to_json();
-  add(text.data(), text.size());
+  Fnv1a hash;
+  hash.add(config.to_json());
   for (const auto& [name, tensor] : weights.vectors) {
-    add(name.data(), name.size());
-    add(tensor.raw(), tensor.nbytes());
+    hash.add(name);
+    hash.add(tensor.raw(), tensor.nbytes());
   }
-  return hash;
+  return hash.value();
 }
 
 }  // namespace

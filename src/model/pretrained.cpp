@@ -15,18 +15,6 @@ namespace {
 
 constexpr uint64_t kMaxGenerationConfigBytes = uint64_t{1} << 20;
 
-DType storage_type(WeightFormat format) {
-  switch (format) {
-    case WeightFormat::f32:
-      return DType::f32;
-    case WeightFormat::bf16:
-      return DType::bf16;
-    case WeightFormat::f16:
-      return DType::f16;
-  }
-  return DType::f32;
-}
-
 std::optional<WeightFormat> format_of(DType dtype) {
   switch (dtype) {
     case DType::f32:

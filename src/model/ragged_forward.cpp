@@ -44,7 +44,7 @@ void check_request(const BambaModel::Impl& model, const SequenceRequest& request
   }
 }
 
-/// Warns once for each model when a sequence first grows past what the model was made for.
+/// Warns when a sequence grows past what the model was made for: in the one call that takes it there.
 void warn_past_context(const BambaModel::Impl& model, const SequenceRequest& request) {
   const int64_t before = request.state->length;
   const int64_t limit = model.config.max_position_embeddings;
@@ -65,7 +65,7 @@ int64_t kept_count(const SequenceRequest& request) {
   return request.logits == LogitsToKeep::all ? request.tokens : request.logits == LogitsToKeep::last ? 1 : 0;
 }
 
-/// Keeps the old tensor's memory when it has the right shape and nobody else looks at it.
+/// Keeps the old tensor's memory when it has the right shape: that is what a caller passes an output again for.
 void reuse_or_make(Tensor& tensor, Shape shape) {
   if (tensor && tensor.dtype() == DType::f32 && tensor.shape() == shape) return;
   tensor = Tensor::empty(DType::f32, std::move(shape));

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <numbers>
 
+#include "base/fnv.h"
 #include "base/str.h"
 
 namespace bamba {
@@ -18,9 +19,9 @@ uint64_t mix(uint64_t x) {
 }
 
 uint64_t hash_name(const std::string& name) {
-  uint64_t hash = 0xCBF29CE484222325ULL;
-  for (const char c : name) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001B3ULL;
-  return hash;
+  Fnv1a hash;
+  hash.add(name);
+  return hash.value();
 }
 
 /// Uniform in (0, 1) from 32 bits.
@@ -45,7 +46,8 @@ double uniform(uint64_t key, int64_t i) {
   return (static_cast<double>(mix(key ^ mix(static_cast<uint64_t>(i))) >> 11) + 0.5) * 0x1p-53;
 }
 
-/// softplus(bias) log-uniform in [time_step_min, time_step_max].
+/// softplus(bias) log-uniform in [time_step_min, time_step_max], as mamba-ssm's Mamba2 initialises it; 1e-4 is its
+/// dt_init_floor. The inverse of softplus is y + ln(1 - exp(-y)).
 float inverse_softplus_of_step(const BambaConfig& config, double u) {
   const double low = std::log(config.time_step_min);
   const double high = std::log(config.time_step_max);

@@ -48,10 +48,7 @@ void write_config(const std::filesystem::path& directory, BambaConfig config, DT
 void BambaForCausalLM::save_pretrained(const std::filesystem::path& directory, const SaveOptions& options) const {
   BambaModel::Impl& model = model_.impl();
   const std::lock_guard lock(model.mutex);
-  DType dtype = DType::f32;
-  if (model.format == WeightFormat::bf16) dtype = DType::bf16;
-  if (model.format == WeightFormat::f16) dtype = DType::f16;
-  dtype = options.dtype.value_or(dtype);
+  const DType dtype = options.dtype.value_or(storage_type(model.format));
   check_dtype(dtype);
   make_directory(directory);
   const std::vector<TensorSpec> specs = tensor_specs(model.config);

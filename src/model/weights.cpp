@@ -102,6 +102,18 @@ class Builder {
 
 }  // namespace
 
+DType storage_type(WeightFormat format) {
+  switch (format) {
+    case WeightFormat::f32:
+      return DType::f32;
+    case WeightFormat::bf16:
+      return DType::bf16;
+    case WeightFormat::f16:
+      return DType::f16;
+  }
+  return DType::f32;
+}
+
 ModelWeights build_weights(const BambaConfig& config, WeightFormat format, Backend& backend,
                            const TensorSource& source) {
   Builder builder(config, backend);

@@ -16,6 +16,9 @@
 
 namespace bamba {
 
+/// The type of tensors that a format holds without loss and without waste.
+DType storage_type(WeightFormat format);
+
 struct LinearLayer {
   std::unique_ptr<backend::LinearWeight> weight;  ///< [out, in]
   backend::Buffer bias;                           ///< [out], or empty

@@ -139,8 +139,7 @@ Tensor Tensor::zeros(DType dtype, Shape shape) {
 
 namespace {
 template <typename T>
-Tensor copy_from(std::span<const T> values, Shape shape) {
-  Tensor out = Tensor::empty(DTypeOf<T>::value, std::move(shape));
+Tensor filled(Tensor out, std::span<const T> values) {
   if (out.numel() != static_cast<int64_t>(values.size())) {
     fail(ErrorCode::invalid_argument, values.size(), " values do not fill a tensor ", out.describe());
   }
@@ -150,10 +149,10 @@ Tensor copy_from(std::span<const T> values, Shape shape) {
 }  // namespace
 
 Tensor Tensor::from(std::span<const float> values, Shape shape) {
-  return copy_from(values, std::move(shape));
+  return filled(empty(DType::f32, std::move(shape)), values);
 }
 Tensor Tensor::from(std::span<const int64_t> values, Shape shape) {
-  return copy_from(values, std::move(shape));
+  return filled(empty(DType::i64, std::move(shape)), values);
 }
 
 Tensor Tensor::view(DType dtype, Shape shape, const void* data, std::shared_ptr<const void> owner) {

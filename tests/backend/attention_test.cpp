@@ -1,5 +1,6 @@
-#include "reference.h"
-#include "support.h"
+// Attention over paged keys and values: against the float64 reference, and to the bit against itself however it is cut.
+#include "backend/reference.h"
+#include "backend/support.h"
 
 namespace bamba::backend {
 namespace {

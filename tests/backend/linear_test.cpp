@@ -1,6 +1,9 @@
+// Linear layers in every weight format: against the float64 reference, and to the bit against themselves. Buffers too.
 #include <bamba/error.h>
 
-#include "support.h"
+#include <cstring>
+
+#include "backend/support.h"
 
 namespace bamba::backend {
 namespace {

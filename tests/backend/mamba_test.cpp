@@ -1,6 +1,6 @@
 // Causal convolution and selective scan: against the reference, and the promise that a prompt may be cut anywhere.
-#include "reference.h"
-#include "support.h"
+#include "backend/reference.h"
+#include "backend/support.h"
 
 namespace bamba::backend {
 namespace {
@@ -77,6 +77,18 @@ std::vector<std::vector<std::pair<size_t, SequenceRows>>> token_passes(const Cas
   return passes;
 }
 
+/// One result, bit for bit: in one pass, cut anywhere, token by token, on any number of threads.
+template <typename Case>
+void expect_same_however_run(Random& random, Case& c) {
+  const auto expected = c.run(*make_cpu_backend(1), one_pass(c));
+  const auto cpu = make_cpu_backend(2);
+  ASSERT_TRUE(same_bits(c.run(*cpu, cut_passes(random, c)), expected));
+  ASSERT_TRUE(same_bits(c.run(*cpu, token_passes(c)), expected));
+  for (int threads = 2; threads <= 8; ++threads) {
+    ASSERT_TRUE(same_bits(c.run(*make_cpu_backend(threads), one_pass(c)), expected)) << threads;
+  }
+}
+
 TEST(CpuCausalConv, MatchesReference) {
   const auto cpu = make_cpu_backend(2);
   Random random(20);
@@ -111,13 +123,7 @@ TEST(CpuCausalConv, AnyCutAnyCompanyAnyThreads) {
   Random random(21);
   for (int64_t width = 1; width <= 5; ++width) {
     ConvCase c(random, {random.between(200, 700), width}, {random.between(1, 700), 1, 3, random.between(1, 60)});
-    const auto expected = c.run(*make_cpu_backend(1), one_pass(c));
-    const auto cpu = make_cpu_backend(2);
-    ASSERT_TRUE(same_bits(c.run(*cpu, cut_passes(random, c)), expected));
-    ASSERT_TRUE(same_bits(c.run(*cpu, token_passes(c)), expected));
-    for (int threads = 2; threads <= 8; ++threads) {
-      ASSERT_TRUE(same_bits(c.run(*make_cpu_backend(threads), one_pass(c)), expected)) << threads;
-    }
+    ASSERT_NO_FATAL_FAILURE(expect_same_however_run(random, c));
   }
 }
 
@@ -310,13 +316,7 @@ TEST(CpuScan, RecurrenceAnyCutAnyCompanyAnyThreads) {
     const ScanShape shape{groups * 3, random.pick({8, 24, 31, 64, 80}), groups, random.pick({16, 33, 128}), 64, 0.0f,
                           kInfinity};
     ScanCase c(random, shape, {random.between(1, 300), 1, random.between(1, 9), random.between(1, 60)}, {0, 9, 250, 3});
-    const auto expected = c.run(*make_cpu_backend(1), one_pass(c));
-    const auto cpu = make_cpu_backend(2);
-    ASSERT_TRUE(same_bits(c.run(*cpu, cut_passes(random, c)), expected));
-    ASSERT_TRUE(same_bits(c.run(*cpu, token_passes(c)), expected));
-    for (int threads = 2; threads <= 8; ++threads) {
-      ASSERT_TRUE(same_bits(c.run(*make_cpu_backend(threads), one_pass(c)), expected)) << threads;
-    }
+    ASSERT_NO_FATAL_FAILURE(expect_same_however_run(random, c));
   }
 }
 

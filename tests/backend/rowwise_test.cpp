@@ -1,5 +1,6 @@
-#include "reference.h"
-#include "support.h"
+// Norms, gates and rotary embeddings against the float64 reference.
+#include "backend/reference.h"
+#include "backend/support.h"
 
 namespace bamba::backend {
 namespace {

@@ -4,13 +4,13 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <cstring>
 #include <limits>
 #include <memory>
 #include <random>
 #include <vector>
 
 #include "backend/backend.h"
+#include "support/same_bits.h"
 
 namespace bamba::backend::testing {
 
@@ -75,9 +75,7 @@ class Rows {
   std::vector<float> memory_;
 };
 
-inline bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
-  return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0);
-}
+using test::same_bits;
 
 /// Sequences of the given lengths, one after the other.
 inline std::vector<SequenceRows> ragged(const std::vector<int64_t>& lengths, const std::vector<int64_t>& starts) {

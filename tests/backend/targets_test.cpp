@@ -3,7 +3,9 @@
 // After targets.h.
 #include <hwy/highway.h>
 
-#include "support.h"
+#include <cstring>
+
+#include "backend/support.h"
 
 namespace bamba::backend {
 namespace {

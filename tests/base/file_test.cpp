@@ -1,3 +1,4 @@
+// Bounded reads, maps that outlive their file's name, and files that appear only when complete.
 #include "base/file.h"
 
 #include <fcntl.h>

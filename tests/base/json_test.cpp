@@ -1,3 +1,4 @@
+// What the JSON reader takes, what it refuses, and that its messages stay short and printable.
 #include "base/json.h"
 
 #include <gtest/gtest.h>

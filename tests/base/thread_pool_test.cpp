@@ -1,3 +1,4 @@
+// The thread pool: every task once, errors handed on, short loops without end.
 #include "base/thread_pool.h"
 
 #include <gtest/gtest.h>

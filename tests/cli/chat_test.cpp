@@ -4,6 +4,7 @@
 #include <filesystem>
 
 #include "cli/program.h"
+#include "support/temp_folder.h"
 
 namespace bamba::test {
 namespace {
@@ -28,7 +29,7 @@ class TemplateModel {
   }
 
  private:
-  TemporaryFolder folder_;
+  TempFolder folder_;
   std::string path_;
 };
 
@@ -51,7 +52,7 @@ TEST(Chat, RetryOfAGreedyReplyIsTheSame) {
 
 TEST(Chat, SavedConversationGoesOnExactly) {
   const TemplateModel model;
-  const TemporaryFolder folder;
+  const TempFolder folder;
   const std::string file = folder / "talk";
   const std::string whole = run_bamba(model.chat(), {.stdin_text = "Hello\nWhy?\n"}).out;
   const ProgramResult first = run_bamba(model.chat(), {.stdin_text = "Hello\n/save " + file + "\n"});

@@ -6,11 +6,13 @@
 
 #include "cli/program.h"
 #include "io/safetensors.h"
+#include "support/golden_path.h"
+#include "support/temp_folder.h"
 
 namespace bamba::test {
 namespace {
 
-const std::string kModel = std::string(BAMBA_TEST_DATA) + "/a_base";
+const std::string kModel = golden_path("a_base");
 
 Tensor golden(const std::string& name) {
   static const SafetensorsFile file = SafetensorsFile::open(kModel + "/expected.safetensors");
@@ -33,7 +35,7 @@ class Forward {
   const SafetensorsHeader& header() const { return file_->header(); }
 
  private:
-  TemporaryFolder folder_;
+  TempFolder folder_;
   ProgramResult result_;
   std::optional<SafetensorsFile> file_;
 };
@@ -156,7 +158,7 @@ TEST(Forward, LogitsToKeep) {
 }
 
 TEST(Forward, WrongInputsAreNamed) {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   const auto exit_code = [&](const NamedTensors& inputs, const std::string& word) {
     save_safetensors(folder / "in.safetensors", inputs);
     const ProgramResult result =

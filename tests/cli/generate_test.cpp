@@ -6,6 +6,7 @@
 #include <filesystem>
 
 #include "cli/program.h"
+#include "support/temp_folder.h"
 
 namespace bamba::test {
 namespace {
@@ -88,8 +89,8 @@ TEST(Generate, TheFoldersDefaultsHold) {
 }
 
 TEST(Generate, BatchFileAnswersInOrder) {
-  const TemporaryFolder folder;
-  write_text(folder / "prompts.jsonl", "{\"prompt\": \"One\"}\n\n{\"ids\": [5, 6, 7]}\n{\"prompt\": \"Three\"}\n");
+  const TempFolder folder;
+  folder.put("prompts.jsonl", "{\"prompt\": \"One\"}\n\n{\"ids\": [5, 6, 7]}\n{\"prompt\": \"Three\"}\n");
   const ProgramResult result =
       run_bamba(with(kEight, {"--batch-file", folder / "prompts.jsonl", "--greedy", "--json", "--batch-size", "2"}));
   ASSERT_EQ(result.exit_code, 0) << result.err;
@@ -149,11 +150,11 @@ TEST(Generate, WithoutATokenizerIdsComeOut) {
 }
 
 TEST(Generate, OutputFileIsWhole) {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   const ProgramResult result = run_bamba(with(kEight, {"-p", "The sea", "--greedy", "-o", folder / "text"}));
   EXPECT_EQ(result.exit_code, 0);
   EXPECT_TRUE(result.out.empty());
-  EXPECT_EQ(read_text(folder / "text"), run_bamba(with(kEight, {"-p", "The sea", "--greedy"})).out);
+  EXPECT_EQ(folder.get("text"), run_bamba(with(kEight, {"-p", "The sea", "--greedy"})).out);
 }
 
 TEST(Generate, StopStringAndLogitBias) {
@@ -171,7 +172,7 @@ TEST(Generate, StopStringAndLogitBias) {
 }
 
 TEST(Generate, SavedStateGoesOnExactly) {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   const std::string state = folder / "warm.state";
   const auto expected = run_bamba(with(kEight, {"--ids", "5,6,7,8,9,10", "--greedy", "--json"})).json();
   const ProgramResult saved = run_bamba(with({"--ids", "5,6,7"}, {"-n", "0", "--save-state", state}));
@@ -184,7 +185,7 @@ TEST(Generate, SavedStateGoesOnExactly) {
 }
 
 TEST(Generate, GenerationGoesOnFromItsOwnState) {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   const std::string state = folder / "warm.state";
   const Words sixteen = {"-n", "16", "--min-new-tokens", "16"};
   const auto expected = run_bamba(with(sixteen, {"-p", "The sea", "--greedy", "--json"})).json()["ids"];
@@ -199,7 +200,7 @@ TEST(Generate, GenerationGoesOnFromItsOwnState) {
 }
 
 TEST(Generate, DamagedStateIsRefused) {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   const std::string state = folder / "warm.state";
   ASSERT_EQ(run_bamba(with({"--ids", "5,6,7"}, {"-n", "0", "--save-state", state})).exit_code, 0);
   std::filesystem::resize_file(state, std::filesystem::file_size(state) / 2);

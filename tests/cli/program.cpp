@@ -8,10 +8,11 @@
 #include <unistd.h>
 
 #include <array>
-#include <cstdlib>
-#include <fstream>
 #include <sstream>
 #include <stdexcept>
+
+#include "support/golden_path.h"
+#include "support/temp_folder.h"
 
 namespace bamba::test {
 namespace {
@@ -128,7 +129,7 @@ std::string make_model(const std::string& folder, bool tokenizer) {
   const ProgramResult wide =
       run_bamba({"init", "-o", folder, "--config", folder + "/wide.json", "--seed", "3", "--force"});
   if (wide.exit_code != 0) throw std::runtime_error(wide.err);
-  for (const auto& file : fs::directory_iterator(std::string(BAMBA_TEST_DATA) + "/tokenizer-llama3")) {
+  for (const auto& file : fs::directory_iterator(golden_path("tokenizer-llama3"))) {
     if (file.path().filename() == "goldens.json") continue;
     fs::copy_file(file.path(), fs::path(folder) / file.path().filename());
   }
@@ -170,38 +171,16 @@ ProgramResult stop_bamba(const std::vector<std::string>& args, size_t bytes, int
   return result;
 }
 
-TemporaryFolder::TemporaryFolder() {
-  std::string name = (fs::temp_directory_path() / "bamba-test-XXXXXX").string();
-  if (mkdtemp(name.data()) == nullptr) throw std::runtime_error("mkdtemp");
-  path_ = name;
-}
-
-TemporaryFolder::~TemporaryFolder() {
-  std::error_code error;
-  fs::remove_all(path_, error);
-}
-
 const std::string& tiny_model() {
-  static const TemporaryFolder folder;
+  static const TempFolder folder;
   static const std::string model = make_model(folder / "tiny", true);
   return model;
 }
 
 const std::string& ids_only_model() {
-  static const TemporaryFolder folder;
+  static const TempFolder folder;
   static const std::string model = make_model(folder / "ids", false);
   return model;
-}
-
-void write_text(const std::string& path, const std::string& text) {
-  std::ofstream(path, std::ios::binary) << text;
-}
-
-std::string read_text(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::ostringstream text;
-  text << file.rdbuf();
-  return text.str();
 }
 
 }  // namespace bamba::test

@@ -1,4 +1,4 @@
-// Runs the built program as a person would, and folders for it to work on.
+// Runs the built program as a person would, and models for it to work on.
 #pragma once
 
 #include <nlohmann/json.hpp>
@@ -31,25 +31,9 @@ ProgramResult run_bamba(const std::vector<std::string>& args, const ProgramInput
 /// Reads `bytes` of the program's output, then sends it `signal_number` (0: closes the pipe instead) and waits.
 ProgramResult stop_bamba(const std::vector<std::string>& args, size_t bytes, int signal_number);
 
-/// A folder that goes away with the object.
-class TemporaryFolder {
- public:
-  TemporaryFolder();
-  ~TemporaryFolder();
-  TemporaryFolder(const TemporaryFolder&) = delete;
-  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
-  std::string operator/(const std::string& name) const { return (path_ / name).string(); }
-
- private:
-  std::filesystem::path path_;
-};
-
 /// A tiny model with random weights (bamba init) and the golden Llama-3-style tokenizer, made once per process.
 const std::string& tiny_model();
 /// The same kind of model without a tokenizer.
 const std::string& ids_only_model();
-
-void write_text(const std::string& path, const std::string& text);
-std::string read_text(const std::string& path);
 
 }  // namespace bamba::test

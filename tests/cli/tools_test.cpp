@@ -5,6 +5,7 @@
 #include <filesystem>
 
 #include "cli/program.h"
+#include "support/temp_folder.h"
 
 namespace bamba::test {
 namespace {
@@ -58,10 +59,10 @@ TEST(Info, TextAndJson) {
 }
 
 TEST(Init, SameSeedSameFile) {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   const auto make = [&](const std::string& name, const std::string& seed) {
     EXPECT_EQ(run_bamba({"init", "-o", folder / name, "--shape", "tiny", "--seed", seed}).exit_code, 0);
-    return read_text(folder / (name + "/model.safetensors"));
+    return folder.get(name + "/model.safetensors");
   };
   const std::string first = make("a", "1");
   EXPECT_EQ(first, make("b", "1"));
@@ -72,7 +73,7 @@ TEST(Init, SameSeedSameFile) {
 }
 
 TEST(Init, ShardsAndTypes) {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   const std::string model = folder / "model";
   ASSERT_EQ(
       run_bamba({"init", "-o", model, "--shape", "tiny", "--dtype", "bf16", "--max-shard-size", "100kB"}).exit_code, 0);
@@ -89,8 +90,8 @@ std::string long_text() {
 }
 
 TEST(Eval, WindowsAndBytes) {
-  const TemporaryFolder folder;
-  write_text(folder / "text", long_text());
+  const TempFolder folder;
+  folder.put("text", long_text());
   const auto eval = [&](const std::vector<std::string>& more) {
     std::vector<std::string> args = {"eval", "-m", tiny_model(), "--text", folder / "text", "--json"};
     args.insert(args.end(), more.begin(), more.end());
@@ -120,8 +121,8 @@ TEST(Eval, WindowsAndBytes) {
 }
 
 TEST(Eval, StrideBeyondContextIsRefused) {
-  const TemporaryFolder folder;
-  write_text(folder / "text", long_text());
+  const TempFolder folder;
+  folder.put("text", long_text());
   const ProgramResult result =
       run_bamba({"eval", "-m", tiny_model(), "--text", folder / "text", "--context", "8", "--stride", "9"});
   EXPECT_EQ(result.exit_code, 2);

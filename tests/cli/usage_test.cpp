@@ -7,6 +7,7 @@
 
 #include "cli/program.h"
 #include "io/safetensors.h"
+#include "support/temp_folder.h"
 
 namespace bamba::test {
 namespace {
@@ -89,7 +90,7 @@ TEST(Usage, SettingsWithoutEffectAreNamed) {
 }
 
 TEST(ExitCodes, BadFilesAre3) {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   const std::string model = folder / "model";
   std::filesystem::copy(ids_only_model(), model);
   std::filesystem::resize_file(model + "/model.safetensors", 1000);
@@ -97,7 +98,7 @@ TEST(ExitCodes, BadFilesAre3) {
   EXPECT_EQ(truncated.exit_code, 3) << truncated.err;
   write_text(model + "/config.json", "{\"model_type\": \"bamba\", \"hidden_size\": -1}");
   EXPECT_EQ(run_bamba({"info", model}).exit_code, 3);
-  write_text(folder / "lines.jsonl", "{\"ids\": [1]}\n{\"idz\": [1]}\n");
+  folder.put("lines.jsonl", "{\"ids\": [1]}\n{\"idz\": [1]}\n");
   const ProgramResult lines = run_bamba({"generate", "-m", ids_only_model(), "--batch-file", folder / "lines.jsonl"});
   EXPECT_EQ(lines.exit_code, 3);
   EXPECT_TRUE(contains(lines.err, "line 2")) << lines.err;
@@ -127,7 +128,7 @@ TEST(ExitCodes, OutOfMemoryIs5) {
 #endif
 
 TEST(ExitCodes, BrokenNumbersAre6) {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   const std::string model = folder / "model";
   std::filesystem::copy(ids_only_model(), model);
   // One NaN in the last norm reaches every logit.

@@ -6,6 +6,7 @@
 
 #include "base/json.h"
 #include "generation/script_model.h"
+#include "support/golden_path.h"
 
 namespace bamba {
 namespace {
@@ -18,8 +19,7 @@ GenerationConfig config_of(const Json& settings) {
 }
 
 TEST(BeamGoldens, SameSequencesAndScores) {
-  const auto path = std::filesystem::path(BAMBA_TEST_DATA) / "beam_search" / "cases.json";
-  const Json golden = parse_json_file(path, ErrorCode::invalid_file);
+  const Json golden = parse_json_file(test::golden_path("beam_search") / "cases.json", ErrorCode::invalid_file);
   const auto vocab = golden.at("vocab_size").get<int64_t>();
   const auto unit = golden.at("table_unit").get<float>();
   std::vector<std::vector<std::vector<float>>> tables;

@@ -1,15 +1,19 @@
+// generation_config.json read key by key, and every refusal of GenerationConfig::validate().
 #include <bamba/generation.h>
-#include <bamba/progress.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <fstream>
 #include <functional>
 
 #include "generation/script_model.h"
+#include "support/error.h"
+#include "support/temp_folder.h"
+#include "support/warnings.h"
 
 namespace bamba {
 namespace {
+
+using test::expect_error;
 
 GenerationConfig read(const std::string& json) {
   BambaConfig config = test::script_config(100);
@@ -106,36 +110,25 @@ TEST(GenerationConfigFile, WrongTypesNameTheKey) {
       {R"({)", "JSON"},
   };
   for (const auto& [json, word] : bad) {
-    try {
-      read(json);
-      ADD_FAILURE() << json;
-    } catch (const Error& error) {
-      EXPECT_EQ(error.code(), ErrorCode::invalid_config) << json;
-      EXPECT_NE(std::string(error.what()).find(word), std::string::npos) << error.what();
-      EXPECT_NE(std::string(error.what()).find("generation_config.json"), std::string::npos) << error.what();
-    }
+    SCOPED_TRACE(json);
+    expect_error(ErrorCode::invalid_config, {word, "generation_config.json"}, [&text = json] { read(text); });
   }
 }
 
 TEST(GenerationConfigFile, WarnsAboutWhatItCannotDo) {
-  std::vector<std::string> warnings;
-  set_warning_handler([&](std::string_view message) { warnings.emplace_back(message); });
+  const test::Warnings warnings;
   read(R"({"penalty_alpha": 0.6, "guidance_scale": 1.0, "num_beam_groups": 1, "suppress_tokens": null,
            "sequence_bias": [[[1, 2], 0.5]], "my_own_key": 3})");
-  set_warning_handler({});
-  ASSERT_EQ(warnings.size(), 2U);
-  EXPECT_NE(warnings[0].find("sequence_bias"), std::string::npos);
-  EXPECT_NE(warnings[1].find("penalty_alpha"), std::string::npos);
+  ASSERT_EQ(warnings.all().size(), 2U) << warnings.text();
+  EXPECT_NE(warnings.all()[0].find("sequence_bias"), std::string::npos);
+  EXPECT_NE(warnings.all()[1].find("penalty_alpha"), std::string::npos);
 }
 
 TEST(GenerationConfigFile, FolderWithAndWithoutIt) {
-  const auto folder = std::filesystem::path(testing::TempDir()) / "bamba_generation_config_test";
-  std::filesystem::remove_all(folder);
-  std::filesystem::create_directories(folder);
-  EXPECT_EQ(GenerationConfig::from_pretrained(folder, test::script_config(10)).top_k, 50);
-  std::ofstream(folder / "generation_config.json") << R"({"top_k": 3})";
-  EXPECT_EQ(GenerationConfig::from_pretrained(folder, test::script_config(10)).top_k, 3);
-  std::filesystem::remove_all(folder);
+  const test::TempFolder folder;
+  EXPECT_EQ(GenerationConfig::from_pretrained(folder.path(), test::script_config(10)).top_k, 50);
+  folder.put("generation_config.json", R"({"top_k": 3})");
+  EXPECT_EQ(GenerationConfig::from_pretrained(folder.path(), test::script_config(10)).top_k, 3);
 }
 
 TEST(GenerationConfig, ValidateNamesTheParameter) {
@@ -208,13 +201,8 @@ TEST(GenerationConfig, ValidateNamesTheParameter) {
   for (const auto& [name, change] : bad) {
     GenerationConfig config;
     change(config);
-    try {
-      config.validate(model);
-      ADD_FAILURE() << name;
-    } catch (const Error& error) {
-      EXPECT_EQ(error.code(), ErrorCode::invalid_argument) << name;
-      EXPECT_NE(std::string(error.what()).find(name), std::string::npos) << error.what();
-    }
+    SCOPED_TRACE(name);
+    expect_error(ErrorCode::invalid_argument, {name}, [&] { config.validate(model); });
   }
   GenerationConfig greedy;
   greedy.temperature = 0;  // as files have it

@@ -1,5 +1,4 @@
 // Greedy search and sampling over scripted logits: lengths, stops, company, seeds, states, streaming, errors.
-#include <bamba/progress.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -7,24 +6,20 @@
 #include <limits>
 
 #include "generation/script_model.h"
+#include "support/error.h"
+#include "support/warnings.h"
 
 namespace bamba {
 namespace {
 
+using test::expect_error;
 using test::hashed_logits;
 using test::Ids;
 using test::run_script;
+using test::sampling;
 using test::ScriptModel;
 
 constexpr int64_t kVocab = 40;
-
-GenerationConfig sampling(int64_t new_tokens, uint64_t seed = 1) {
-  GenerationConfig config;
-  config.do_sample = true;
-  config.max_new_tokens = new_tokens;
-  config.seed = seed;
-  return config;
-}
 
 Ids last_is(int64_t token, size_t count) {
   return Ids(count, token);
@@ -147,14 +142,9 @@ TEST(Decode, BrokenNumbersAreErrorsThatSayWhere) {
   GenerationConfig config;
   config.max_new_tokens = 5;
   for (const float value : {NAN, INFINITY, -INFINITY}) {
-    try {
+    expect_error(ErrorCode::non_finite, {"token 7", "step 2 of prompt 0, sequence 0"}, [&] {
       run_script(broken(value), {{1, 1}}, config);
-      ADD_FAILURE();
-    } catch (const Error& error) {
-      EXPECT_EQ(error.code(), ErrorCode::non_finite);
-      EXPECT_NE(std::string(error.what()).find("token 7"), std::string::npos) << error.what();
-      EXPECT_NE(std::string(error.what()).find("step 2 of prompt 0, sequence 0"), std::string::npos) << error.what();
-    }
+    });
   }
   config.remove_invalid_values = true;
   EXPECT_EQ(run_script(broken(NAN), {{1, 1}}, config).sequences[0].ids, last_is(3, 5));
@@ -186,21 +176,17 @@ TEST(Decode, BadArgumentsAreErrors) {
 }
 
 TEST(Decode, WarnsOnceAboutALongContext) {
-  int warnings = 0;
-  set_warning_handler([&](std::string_view message) {
-    ++warnings;
-    EXPECT_NE(message.find("max_position_embeddings of 4"), std::string_view::npos);
-  });
+  const test::Warnings warnings;
   ScriptModel model = counting_model();
   model.max_positions = 4;
   GenerationConfig config;
   config.max_new_tokens = 3;  // the last new token is never fed: 4 in all
   run_script(model, {{1, 2}}, config);
-  EXPECT_EQ(warnings, 0);
+  EXPECT_EQ(warnings.text(), "");
   config.max_new_tokens = 8;
   run_script(model, {{1, 2}, {1, 2, 3, 4, 5}}, config);
-  EXPECT_EQ(warnings, 1);
-  set_warning_handler({});
+  EXPECT_EQ(warnings.all().size(), 1U) << warnings.text();
+  EXPECT_TRUE(warnings.mention("max_position_embeddings of 4")) << warnings.text();
 }
 
 TEST(Sampling, SameSeedSameTextInAnyCompany) {
@@ -345,12 +331,9 @@ TEST(States, SharedOnesAreForkedAndFullOnesRefused) {
   std::vector<std::unique_ptr<StepState>> states;
   states.push_back(std::make_unique<BorrowedState>(held));
   ScriptModel model(kVocab, hashed_logits());
-  try {
+  expect_error(ErrorCode::invalid_argument, {"at least one token"}, [&] {
     run_script(model, {{1, 2}}, config, {}, {}, std::move(states));
-    ADD_FAILURE();
-  } catch (const Error& error) {
-    EXPECT_NE(std::string(error.what()).find("at least one token"), std::string::npos) << error.what();
-  }
+  });
 }
 
 }  // namespace

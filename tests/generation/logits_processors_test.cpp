@@ -11,13 +11,14 @@
 #include "generation/sampler.h"
 #include "generation/warpers.h"
 #include "io/safetensors.h"
+#include "support/golden_path.h"
 
 namespace bamba {
 namespace {
 
 constexpr float kForbidden = -std::numeric_limits<float>::infinity();
 
-const std::filesystem::path kFolder = std::filesystem::path(BAMBA_TEST_DATA) / "logits_processors";
+const std::filesystem::path kFolder = test::golden_path("logits_processors");
 
 /// Warpers as the golden applied them, one by one: forbidden tokens become -infinity again after each.
 void warp(const WarperSettings& settings, std::span<float> scores) {

@@ -9,20 +9,18 @@
 #include <cmath>
 
 #include "base/json.h"
-#include "io/safetensors.h"
 #include "model/loss.h"
+#include "support/golden_folder.h"
 
 namespace bamba {
 namespace {
 
 using Ids = std::vector<int64_t>;
 
-const std::filesystem::path kGolden = BAMBA_TEST_DATA;
-
 BambaForCausalLM load(const std::string& folder, int threads = 2) {
   RunOptions options;
   options.threads = threads;
-  return BambaForCausalLM::from_pretrained(kGolden / folder, options);
+  return BambaForCausalLM::from_pretrained(test::golden_path(folder), options);
 }
 
 size_t argmax(std::span<const float> scores) {
@@ -36,23 +34,21 @@ struct Case {
   std::vector<Ids> prompts;
   std::vector<bool> padded;
   std::vector<Ids> continuations;  // as stored: filled up after the end
-  std::vector<float> scores;
+  std::vector<double> scores;
 };
 
 std::vector<Case> read_cases(const std::string& folder, const BambaConfig& model) {
-  const Json json = parse_json_file(kGolden / folder / "cases.json", ErrorCode::invalid_file);
-  const auto file = SafetensorsFile::open(kGolden / folder / "expected.safetensors");
+  const test::GoldenFolder golden(folder);
   std::vector<Case> cases;
-  for (const Json& item : json.at("cases")) {
-    if (item.at("kind") != "generate") continue;
+  for (const Json& item : golden.cases("generate")) {
     Case& test = cases.emplace_back();
     test.name = item.at("name").get<std::string>();
     test.config = GenerationConfig::from_json(item.at("params").dump(), test.name, model);
     // The goldens ran without the model's own eos: only where the case names one does it end a sequence.
     if (!item.at("params").contains("eos_token_id")) test.config.eos_token_id.clear();
-    const Tensor ids = file.tensor(test.name + "/input_ids");
-    const Tensor mask = file.tensor(test.name + "/attention_mask");
-    const Tensor sequences = file.tensor(test.name + "/sequences");
+    const Tensor ids = golden.get(item, "input_ids");
+    const Tensor mask = golden.get(item, "attention_mask");
+    const Tensor sequences = golden.get(item, "sequences");
     const auto columns = static_cast<size_t>(ids.dim(1));
     for (size_t b = 0; b < static_cast<size_t>(ids.dim(0)); ++b) {
       Ids prompt;
@@ -67,9 +63,8 @@ std::vector<Case> read_cases(const std::string& folder, const BambaConfig& model
       const auto all = sequences.data<int64_t>().subspan(row * width, width);
       test.continuations.emplace_back(all.begin() + static_cast<std::ptrdiff_t>(columns), all.end());
     }
-    if (file.contains(test.name + "/sequences_scores")) {
-      const Tensor scores = file.tensor(test.name + "/sequences_scores");
-      test.scores.assign(scores.data<float>().begin(), scores.data<float>().end());
+    if (const Tensor scores = golden.get(item, "sequences_scores")) {
+      test.scores.assign(scores.data<double>().begin(), scores.data<double>().end());
     }
   }
   return cases;
@@ -136,7 +131,7 @@ TEST_P(GenerationGoldens, TokenForToken) {
         expect_continuation(sequence.ids, test.continuations[i], test.config, what);
         // 2e-5 of the reference, as for logits; a mean of log-probabilities near 0 keeps the error of its terms.
         if (!test.scores.empty()) {
-          EXPECT_NEAR(sequence.score.value_or(NAN), test.scores[i], 2e-5 * std::max(1.0F, std::abs(test.scores[i])))
+          EXPECT_NEAR(sequence.score.value_or(NAN), test.scores[i], 2e-5 * std::max(1.0, std::abs(test.scores[i])))
               << what;
         }
         continue;

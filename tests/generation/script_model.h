@@ -126,6 +126,14 @@ inline TextTools script_text(const std::vector<std::string>& words) {
   return tools;
 }
 
+inline GenerationConfig sampling(int64_t new_tokens, uint64_t seed = 1) {
+  GenerationConfig config;
+  config.do_sample = true;
+  config.max_new_tokens = new_tokens;
+  config.seed = seed;
+  return config;
+}
+
 inline GenerateResult run_script(ScriptModel& model, const std::vector<Ids>& prompts, const GenerationConfig& config,
                                  const GenerateOptions& options = {}, const TextTools& tools = {},
                                  std::vector<std::unique_ptr<StepState>> states = {}) {

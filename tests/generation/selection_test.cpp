@@ -1,3 +1,4 @@
+// Picking and drawing tokens, held against sorting everything; the random numbers against their published answers.
 #include "generation/selection.h"
 
 #include <gtest/gtest.h>

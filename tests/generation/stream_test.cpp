@@ -13,6 +13,7 @@ namespace {
 using test::hashed_logits;
 using test::Ids;
 using test::run_script;
+using test::sampling;
 using test::ScriptModel;
 
 const std::vector<std::string> kWords = {"",   "a",  "b", "ab", "\xC3", "\xA9", "ba", " ",  "x",
@@ -29,14 +30,6 @@ struct Streamed {
     };
   }
 };
-
-GenerationConfig sampling(int64_t new_tokens, uint64_t seed) {
-  GenerationConfig config;
-  config.do_sample = true;
-  config.max_new_tokens = new_tokens;
-  config.seed = seed;
-  return config;
-}
 
 TEST(Stream, JoinedEventsAreTheText) {
   int stopped = 0;

@@ -1,3 +1,4 @@
+// Stop strings and half characters in text that comes in pieces.
 #include "generation/text.h"
 
 #include <gtest/gtest.h>

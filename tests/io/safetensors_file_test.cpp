@@ -1,3 +1,4 @@
+// Whole safetensors files, written and read back; what their headers may say is safetensors_header_test.cpp's.
 #include <gtest/gtest.h>
 
 #include <cstring>
@@ -7,6 +8,7 @@
 #include "io/raw_safetensors.h"
 #include "io/safetensors.h"
 #include "support/error.h"
+#include "support/golden_path.h"
 #include "support/temp_folder.h"
 
 namespace bamba {
@@ -156,15 +158,14 @@ TEST(SafetensorsWriter, TakesPiecesAndCountsThem) {
 
 // Files that Hugging Face's own library wrote.
 TEST(Safetensors, ReadsTheGoldenModels) {
-  for (const char* name : {"a_base", "b_groups", "c_tied_mha", "d_mqa", "e_no_attention", "f_all_attention",
-                           "g_conv3_gelu", "h_stress", "i_dt_limit", "j_real_dims"}) {
+  for (const std::string& name : test::golden_models()) {
     SCOPED_TRACE(name);
-    const auto directory = std::filesystem::path(BAMBA_TEST_DATA) / name;
+    const auto directory = test::golden_path(name);
     const auto file = SafetensorsFile::open(directory / "model.safetensors");
     const Json config = parse_json_file(directory / "config.json", ErrorCode::invalid_config);
     const auto vocab = config["vocab_size"].get<int64_t>();
     const auto hidden = config["hidden_size"].get<int64_t>();
-    const DType dtype = std::string_view(name) == "j_real_dims" ? DType::bf16 : DType::f32;
+    const DType dtype = name == "j_real_dims" ? DType::bf16 : DType::f32;
     EXPECT_EQ(file.header().metadata.at("format"), "pt");
     const Tensor embedding = file.tensor("model.embed_tokens.weight");
     EXPECT_EQ(embedding.shape(), (Shape{vocab, hidden}));

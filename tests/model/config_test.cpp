@@ -1,5 +1,5 @@
+// config.json in every layout that Transformers has had, and every value that is refused.
 #include <bamba/config.h>
-#include <bamba/progress.h>
 #include <gtest/gtest.h>
 
 #include <filesystem>
@@ -8,30 +8,17 @@
 #include "base/json.h"
 #include "base/str.h"
 #include "support/error.h"
+#include "support/golden_path.h"
 #include "support/temp_folder.h"
+#include "support/warnings.h"
 
 namespace bamba {
 namespace {
 
 using test::expect_error;
+using test::Warnings;
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
-
-/// Collects warnings for as long as it lives.
-class Warnings {
- public:
-  Warnings() {
-    set_warning_handler([this](std::string_view message) { text_.append(message).append("\n"); });
-  }
-  ~Warnings() { set_warning_handler({}); }
-  Warnings(const Warnings&) = delete;
-  Warnings& operator=(const Warnings&) = delete;
-  const std::string& text() const { return text_; }
-  bool mention(std::string_view word) const { return text_.find(word) != std::string::npos; }
-
- private:
-  std::string text_;
-};
 
 BambaConfig read(std::string_view text) {
   return BambaConfig::from_json(text, "dir/config.json");
@@ -146,7 +133,7 @@ TEST(Config, GoldenModels) {
         Expected{"f_all_attention", {0, 1, 2}, 3, 16}, Expected{"g_conv3_gelu", {1}, 3, 16},
         Expected{"h_stress", {2}, 4, 16}, Expected{"i_dt_limit", {1}, 3, 16}, Expected{"j_real_dims", {1}, 2, 64}}) {
     SCOPED_TRACE(folder);
-    const auto directory = std::filesystem::path(BAMBA_TEST_DATA) / folder;
+    const auto directory = test::golden_path(folder);
     const Warnings warnings;
     const BambaConfig c = BambaConfig::from_pretrained(directory);
     EXPECT_EQ(warnings.text(), "");

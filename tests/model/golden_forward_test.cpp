@@ -2,7 +2,7 @@
 #include <bamba/model.h>
 #include <gtest/gtest.h>
 
-#include "model/golden_folder.h"
+#include "support/golden_folder.h"
 
 namespace bamba {
 namespace {

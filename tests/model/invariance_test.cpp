@@ -3,9 +3,9 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <cstring>
 
 #include "model/random_model.h"
+#include "support/same_bits.h"
 #include "support/temp_folder.h"
 
 namespace bamba {
@@ -14,6 +14,7 @@ namespace {
 using test::random_config;
 using test::random_model;
 using test::Rng;
+using test::same_bits;
 
 /// Logits of all tokens, and the state behind them.
 struct Outcome {
@@ -46,10 +47,6 @@ Outcome run(const BambaForCausalLM& model, std::span<const int64_t> ids, const s
 
 Outcome run(const BambaForCausalLM& model, std::span<const int64_t> ids) {
   return run(model, ids, {static_cast<int64_t>(ids.size())});
-}
-
-bool same_bits(std::span<const float> a, std::span<const float> b) {
-  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size_bytes()) == 0;
 }
 
 ::testing::AssertionResult same_state(const BambaConfig& config, const SequenceState& a, const SequenceState& b) {

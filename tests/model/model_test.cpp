@@ -7,10 +7,11 @@
 
 #include "base/file.h"
 #include "io/checkpoint.h"
-#include "model/golden_folder.h"
 #include "model/random_model.h"
 #include "support/error.h"
+#include "support/golden_folder.h"
 #include "support/temp_folder.h"
+#include "support/warnings.h"
 
 namespace bamba {
 namespace {
@@ -106,17 +107,15 @@ TEST_F(Model, WarnsOnceWhenASequenceOutgrowsTheModel) {
   BambaConfig config = model_.config();
   config.max_position_embeddings = 6;
   const auto small = test::random_model(config, 1);
-  std::vector<std::string> warnings;
-  set_warning_handler([&](std::string_view message) { warnings.emplace_back(message); });
+  const test::Warnings warnings;
   SequenceState state = small.new_state();
   const std::vector<int64_t> ids = {1, 2, 3, 4};
   SequenceInput input;
   input.state = &state;
   input.input_ids = ids;
   for (int i = 0; i < 4; ++i) small.forward(std::span<const SequenceInput>(&input, 1));
-  set_warning_handler({});
-  ASSERT_EQ(warnings.size(), 1U);
-  EXPECT_NE(warnings[0].find("max_position_embeddings of 6"), std::string::npos) << warnings[0];
+  ASSERT_EQ(warnings.all().size(), 1U) << warnings.text();
+  EXPECT_TRUE(warnings.mention("max_position_embeddings of 6")) << warnings.text();
 }
 
 TEST_F(Model, APaddedColumnAnywhereIsANoOp) {

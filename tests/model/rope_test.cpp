@@ -5,7 +5,7 @@
 
 #include <cmath>
 
-#include "model/golden_folder.h"
+#include "support/golden_folder.h"
 
 namespace bamba {
 namespace {

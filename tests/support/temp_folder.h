@@ -1,4 +1,4 @@
-// A folder of a test's own, removed with everything in it.
+// A folder of a test's own, removed with everything in it, and whole files as text.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -14,6 +14,15 @@
 #include <vector>
 
 namespace bamba::test {
+
+inline void write_text(const std::filesystem::path& path, std::string_view text) {
+  std::ofstream(path, std::ios::binary) << text;
+}
+
+inline std::string read_text(const std::filesystem::path& path) {
+  std::ifstream in(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(in), {}};
+}
 
 class TempFolder {
  public:
@@ -33,13 +42,10 @@ class TempFolder {
   std::filesystem::path operator/(std::string_view name) const { return path_ / name; }
 
   std::filesystem::path put(std::string_view name, std::string_view text) const {
-    std::ofstream(path_ / name, std::ios::binary) << text;
+    write_text(path_ / name, text);
     return path_ / name;
   }
-  std::string get(std::string_view name) const {
-    std::ifstream in(path_ / name, std::ios::binary);
-    return {std::istreambuf_iterator<char>(in), {}};
-  }
+  std::string get(std::string_view name) const { return read_text(path_ / name); }
   /// Names of what lies in the folder, sorted.
   std::vector<std::string> list() const {
     std::vector<std::string> out;

@@ -1,3 +1,4 @@
+// Tensor: sizes, sharing, typed access and conversions.
 #include <bamba/error.h>
 #include <bamba/tensor.h>
 #include <gtest/gtest.h>

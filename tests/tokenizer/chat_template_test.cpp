@@ -3,11 +3,14 @@
 #include <bamba/tokenizer.h>
 #include <gtest/gtest.h>
 
+#include "support/error.h"
 #include "tokenizer/jinja/template.h"
 #include "tokenizer/tokenizer_helpers.h"
 
 namespace bamba {
 namespace {
+
+using test::expect_error;
 
 using jinja::Template;
 
@@ -16,8 +19,7 @@ std::string render(const std::string& source, const std::string& variables = "{}
 }
 
 TEST(ChatTemplate, EqualsJinja2) {
-  const Json goldens = parse_json_file(std::filesystem::path(BAMBA_TEST_DATA) / "chat-templates" / "goldens.json",
-                                       ErrorCode::invalid_file);
+  const Json goldens = parse_json_file(test::golden_path("chat-templates") / "goldens.json", ErrorCode::invalid_file);
   ASSERT_GT(goldens.size(), 100U);
   for (const Json& golden : goldens) {
     const auto source = golden["template"].get<std::string>();
@@ -52,15 +54,15 @@ TEST(ChatTemplate, TokenizerRendersItsOwn) {
 
   const Tokenizer without = make_tokenizer(json);
   EXPECT_FALSE(without.has_chat_template());
-  expect_error(ErrorCode::invalid_argument, "no chat template", [&] { (void)without.apply_chat_template(messages); });
+  expect_error(ErrorCode::invalid_argument, {"no chat template"}, [&] { (void)without.apply_chat_template(messages); });
 }
 
 TEST(ChatTemplate, ErrorsSayWhatAndWhere) {
-  expect_error(ErrorCode::invalid_argument, "roles must alternate",
+  expect_error(ErrorCode::invalid_argument, {"roles must alternate"},
                [] { render("{{ raise_exception('roles must alternate') }}"); });
-  expect_error(ErrorCode::invalid_tokenizer, "line 3", [] { render("a\nb\n{% if %}"); });
-  expect_error(ErrorCode::invalid_tokenizer, "line 2: 'x' is undefined", [] { render("a\n{{ x.y }}"); });
-  expect_error(ErrorCode::invalid_tokenizer, "not UTF-8", [] { render("\xff"); });
+  expect_error(ErrorCode::invalid_tokenizer, {"line 3"}, [] { render("a\nb\n{% if %}"); });
+  expect_error(ErrorCode::invalid_tokenizer, {"line 2: 'x' is undefined"}, [] { render("a\n{{ x.y }}"); });
+  expect_error(ErrorCode::invalid_tokenizer, {"not UTF-8"}, [] { render("\xff"); });
 }
 
 // Templates that would run for ever, recurse without end or fill the memory.

@@ -5,11 +5,14 @@
 #include <map>
 #include <thread>
 
+#include "support/error.h"
 #include "tokenizer/clean_up.h"
 #include "tokenizer/tokenizer_helpers.h"
 
 namespace bamba {
 namespace {
+
+using test::expect_error;
 
 TEST(Tokenizer, RoundTripsAnyText) {
   std::mt19937 random(1);
@@ -142,7 +145,8 @@ TEST(Tokenizer, BatchTruncationKeepsSpecialTokens) {
   const std::vector<std::string> texts = {"the quick brown fox jumps over the lazy dog", "a"};
   BatchEncodeOptions options;
   options.max_length = 4;
-  expect_error(ErrorCode::invalid_argument, "truncation is off", [&] { (void)tokenizer.encode_batch(texts, options); });
+  expect_error(ErrorCode::invalid_argument, {"truncation is off"},
+               [&] { (void)tokenizer.encode_batch(texts, options); });
   options.truncation = true;
   const BatchEncoding batch = tokenizer.encode_batch(texts, options);
   ASSERT_EQ(batch.input_ids.shape(), (Shape{2, 4}));
@@ -211,8 +215,7 @@ TEST(Tokenizer, LongTextsWithoutBreaks) {
 // Heap and scan are two ways to the same merges: a long word's tokens equal those of a slow, obvious loop.
 TEST(Tokenizer, LongWordsEqualTheObviousLoop) {
   const Tokenizer tokenizer = golden_tokenizer("tokenizer-gpt2");
-  const Json json = parse_json_file(std::filesystem::path(BAMBA_TEST_DATA) / "tokenizer-gpt2" / "tokenizer.json",
-                                    ErrorCode::invalid_file);
+  const Json json = parse_json_file(test::golden_path("tokenizer-gpt2") / "tokenizer.json", ErrorCode::invalid_file);
   std::map<std::pair<std::string, std::string>, size_t> ranks;
   for (const Json& merge : json["model"]["merges"]) {
     ranks.emplace(std::pair{merge[0].get<std::string>(), merge[1].get<std::string>()}, ranks.size());

@@ -6,6 +6,7 @@
 
 #include "base/file.h"
 #include "base/json.h"
+#include "support/golden_path.h"
 #include "tokenizer/tokenizer_helpers.h"
 
 namespace bamba {
@@ -13,7 +14,7 @@ namespace {
 
 class TokenizerGolden : public testing::TestWithParam<const char*> {
  protected:
-  const std::filesystem::path folder_ = std::filesystem::path(BAMBA_TEST_DATA) / GetParam();
+  const std::filesystem::path folder_ = test::golden_path(GetParam());
   const Tokenizer tokenizer_ = Tokenizer::from_pretrained(folder_);
   const Json goldens_ = parse_json_file(folder_ / "goldens.json", ErrorCode::invalid_file);
 };

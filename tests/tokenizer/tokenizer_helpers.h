@@ -1,17 +1,14 @@
 // What the tokenizer's tests share.
 #pragma once
 
-#include <bamba/error.h>
 #include <bamba/tokenizer.h>
-#include <gtest/gtest.h>
 
-#include <filesystem>
-#include <functional>
 #include <random>
 #include <string>
 #include <vector>
 
 #include "base/json.h"
+#include "support/golden_path.h"
 #include "tokenizer/byte_level.h"
 #include "tokenizer/tokenizer_impl.h"
 #include "tokenizer/utf8.h"
@@ -21,7 +18,7 @@ namespace bamba {
 using Ids = std::vector<int64_t>;
 
 inline Tokenizer golden_tokenizer(const char* name) {
-  return Tokenizer::from_pretrained(std::filesystem::path(BAMBA_TEST_DATA) / name);
+  return Tokenizer::from_pretrained(test::golden_path(name));
 }
 
 /// A byte-level tokenizer.json with the 256 bytes as ids 0..255, ready to be bent out of shape.
@@ -47,17 +44,6 @@ inline Tokenizer make_tokenizer(const std::string& text, const TokenizerSideFile
 }
 inline Tokenizer make_tokenizer(const Json& json, const TokenizerSideFiles& side = {}) {
   return make_tokenizer(json.dump(), side);
-}
-
-/// Runs `body`, which must throw Error(code) with `part` in its message.
-inline void expect_error(ErrorCode code, const std::string& part, const std::function<void()>& body) {
-  try {
-    body();
-    ADD_FAILURE() << "no error; expected one with: " << part;
-  } catch (const Error& error) {
-    EXPECT_EQ(error_code_name(error.code()), error_code_name(code)) << error.what();
-    EXPECT_NE(std::string(error.what()).find(part), std::string::npos) << error.what();
-  }
 }
 
 /// Text of characters from many blocks, with much that pre-tokenizers care about.

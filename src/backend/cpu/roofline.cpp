@@ -113,7 +113,7 @@ double measure_read_bandwidth(Context& context) {
 
 double measure_fma_peak(Context& context) {
   constexpr int64_t kRounds = 20'000;
-  const int64_t tasks = 16 * context.pool.size();
+  const int64_t tasks = int64_t{16} * context.pool.size();
   std::vector<float> sums(static_cast<size_t>(tasks));
   const double seconds = best_seconds(6, [&] {
     context.parallel(tasks, kAlwaysParallel, [&](int64_t task, Scratch&) {

@@ -1,8 +1,8 @@
 #include "tokenizer/jinja/interpreter.h"
 
 #include <algorithm>
-#include <cmath>
 
+#include "tokenizer/jinja/arithmetic.h"
 #include "tokenizer/utf8.h"
 
 namespace bamba::jinja {
@@ -20,53 +20,6 @@ int64_t clamp_bound(const Value& bound, int64_t size, int64_t fallback, bool for
   int64_t index = bound.integer();
   if (index < 0) index = index < -size ? -1 : index + size;
   return std::clamp<int64_t>(index, forward ? 0 : -1, forward ? size : size - 1);
-}
-
-[[noreturn]] void overflow() {
-  template_error("an integer does not fit in 64 bits");
-}
-
-int64_t floor_divide(int64_t a, int64_t b) {
-  if (b == 0) template_error("division by zero");
-  if (b == -1 && a == INT64_MIN) overflow();
-  return a / b - (a % b != 0 && (a < 0) != (b < 0));
-}
-
-Value arithmetic(const std::string& op, int64_t a, int64_t b) {
-  int64_t result = 0;
-  if (op == "+" && !__builtin_add_overflow(a, b, &result)) return result;
-  if (op == "-" && !__builtin_sub_overflow(a, b, &result)) return result;
-  if (op == "*" && !__builtin_mul_overflow(a, b, &result)) return result;
-  if (op == "//") return floor_divide(a, b);
-  if (op == "%") {
-    if (b == -1) return int64_t{0};
-    return a - floor_divide(a, b) * b;
-  }
-  if (op == "/") {
-    if (b == 0) template_error("division by zero");
-    return static_cast<double>(a) / static_cast<double>(b);
-  }
-  if (op == "**") {
-    if (b < 0) return std::pow(static_cast<double>(a), static_cast<double>(b));
-    if (b > 64 && (a < -1 || a > 1)) overflow();
-    result = 1;
-    for (int64_t i = 0; i < (a >= -1 && a <= 1 ? (b == 0 ? 0 : a == -1 && b % 2 == 0 ? 2 : 1) : b); ++i) {
-      if (__builtin_mul_overflow(result, a, &result)) overflow();
-    }
-    return result;
-  }
-  overflow();
-}
-
-Value arithmetic(const std::string& op, double a, double b) {
-  if (op == "+") return a + b;
-  if (op == "-") return a - b;
-  if (op == "*") return a * b;
-  if (op == "**") return std::pow(a, b);
-  if (b == 0) template_error("division by zero");
-  if (op == "/") return a / b;
-  if (op == "//") return std::floor(a / b);
-  return a - std::floor(a / b) * b;
 }
 
 }  // namespace
@@ -421,11 +374,7 @@ Value Interpreter::binary(const std::string& op, const Value& a, const Value& b)
   for (const Value* side : {&a, &b}) {
     if (side->is_undefined()) template_error("'", side->undefined_name(), "' is undefined");
   }
-  if (!a.is_number() || !b.is_number()) {
-    template_error("'", op, "' does not work on values of types ", a.type_name(), " and ", b.type_name());
-  }
-  if (a.is_integral() && b.is_integral()) return arithmetic(op, a.integer(), b.integer());
-  return arithmetic(op, a.number(), b.number());
+  return arithmetic(op, a, b);
 }
 
 Value Interpreter::eval_filter(const Expr& expr, Value input, Scope& scope) {

@@ -6,26 +6,15 @@
 
 #include <algorithm>
 #include <cmath>
-#include <filesystem>
 #include <string>
 #include <vector>
 
 #include "base/json.h"
 #include "base/str.h"
 #include "io/safetensors.h"
+#include "support/golden_path.h"
 
 namespace bamba::test {
-
-inline std::filesystem::path golden_path(const std::string& folder) {
-  return std::filesystem::path(BAMBA_TEST_DATA) / folder;
-}
-
-inline const std::vector<std::string>& golden_models() {
-  static const std::vector<std::string> names = {"a_base",         "b_groups",        "c_tied_mha",   "d_mqa",
-                                                 "e_no_attention", "f_all_attention", "g_conv3_gelu", "h_stress",
-                                                 "i_dt_limit",     "j_real_dims"};
-  return names;
-}
 
 class GoldenFolder {
  public:
