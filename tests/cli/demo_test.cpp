@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "cli/program.h"
+#include "support/temp_folder.h"
 
 namespace bamba::test {
 namespace {
@@ -23,10 +24,10 @@ TEST(Demo, AnswersInAConversation) {
 }
 
 TEST(Demo, ReadsItsOwnKindOfTextWell) {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   const std::string story = run_bamba({"generate", "-p", "Once upon a time", "--echo", "--greedy"}).out;
-  write_text(folder / "story", story);
-  const auto line = run_bamba({"eval", "--text", folder / "story", "--json"}).json();
+  const std::string file = folder.put("story", story);
+  const auto line = run_bamba({"eval", "--text", file, "--json"}).json();
   // The likeliest text is likely: far below the 8.3 nats of a guess among 4,096 tokens.
   EXPECT_LT(line["loss"].get<double>(), 1.5);
 }

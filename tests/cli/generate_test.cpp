@@ -66,10 +66,10 @@ TEST(Generate, SeedDecidesAndThreadsDoNot) {
 }
 
 TEST(Generate, TheFoldersDefaultsHold) {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   const std::string model = folder / "model";
   std::filesystem::copy(tiny_model(), model);
-  write_text(model + "/generation_config.json",
+  folder.put("model/generation_config.json",
              R"({"do_sample": true, "max_new_tokens": 5, "min_new_tokens": 5, "eos_token_id": 2})");
   const auto ids = [&](const Words& more) {
     Words args = {"generate", "-m", model, "-p", "The sea", "--json"};
@@ -103,7 +103,7 @@ TEST(Generate, BatchFileAnswersInOrder) {
 }
 
 TEST(Generate, BatchFileIsCheckedWholeBeforeAnythingRuns) {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   // The second line is blank; with batches of one, the first prompt could have been answered already.
   write_text(folder / "ids", "{\"ids\": [1]}\n\n{\"ids\": [2]}\n{\"ids\": [3, 99999999]}\n");
   const ProgramResult ids = run_bamba(with(kEight, {"--batch-file", folder / "ids", "--batch-size", "1", "--json"}));
@@ -125,7 +125,7 @@ TEST(Generate, BatchFileIsCheckedWholeBeforeAnythingRuns) {
 }
 
 TEST(Generate, SavingAStateTouchesNoOtherFile) {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   write_text(folder / "book.state", "somebody's");
   const ProgramResult saved = run_bamba(with(kEight, {"-p", "The sea", "--save-state", folder / "book"}));
   ASSERT_EQ(saved.exit_code, 0) << saved.err;
