@@ -143,7 +143,7 @@ TEST(Bench, JsonHasTheFigures) {
 }
 
 TEST(Eval, AWindowOfOneTokenIsRefused) {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   write_text(folder / "text", "The sea is wide.");
   const ProgramResult result = run_bamba({"eval", "-m", tiny_model(), "--text", folder / "text", "--context", "1"});
   EXPECT_EQ(result.exit_code, 2);
