@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <system_error>
 
+#include "base/file.h"
 #include "base/str.h"
 #include "cli/terminal.h"
 
@@ -46,6 +47,8 @@ void add_model_flag(CLI::App& command, ModelFlags& flags) {
   command
       .add_option("-m,--model", flags.model,
                   "Folder of a Hugging Face checkpoint (default: $BAMBA_MODEL, or else the demo model)")
+      // An unset variable in a script must not quietly become the demo model.
+      ->check([](const std::string& value) { return std::string(value.empty() ? "it is empty; name a folder" : ""); })
       ->type_name("DIR");
 }
 
@@ -100,6 +103,11 @@ RunOptions run_options(const ModelFlags& flags) {
   if (!flags.weights.empty()) options.weights = weight_format_from_name(flags.weights);
   options.scan = flags.scan == "chunked" ? ScanForm::chunked : ScanForm::recurrent;
   return options;
+}
+
+void check_writable(const std::filesystem::path& path) {
+  // Making the temporary file is the check. Pipes and devices are only opened when there is something for them.
+  if (!std::filesystem::exists(path) || std::filesystem::is_regular_file(path)) const AtomicFile probe(path);
 }
 
 BambaForCausalLM load_model(const ModelFlags& flags) {

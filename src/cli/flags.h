@@ -33,6 +33,8 @@ void add_run_flags(CLI::App& command, ModelFlags& flags);
 std::filesystem::path model_directory(const ModelFlags& flags);
 RunOptions run_options(const ModelFlags& flags);
 /// Loads with a progress bar.
+/// Throws Error(io) when a file of that name could not be written: said before the work, not after it.
+void check_writable(const std::filesystem::path& path);
 BambaForCausalLM load_model(const ModelFlags& flags);
 /// The model folder's tokenizer, or nothing when it has none.
 std::optional<Tokenizer> load_tokenizer(const ModelFlags& flags);

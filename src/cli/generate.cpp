@@ -89,10 +89,8 @@ class Generator {
         model_config_(BambaConfig::from_pretrained(directory_)),
         prompts_(read_prompts(prompt_flags(flags), tokenizer(), directory_, model_config_.vocab_size)),
         config_(generation_config(flags.generation, directory_, model_config_, tokenizer())),
-        model_(load_model(flags.model)),
-        out_(flags.output) {
-    check_state_flags();
-  }
+        model_(load_checked()),
+        out_(flags.output) {}
 
   ExitCode run() {
     if (!flags_.load_state.empty()) resume();
@@ -111,6 +109,14 @@ class Generator {
  private:
   const Tokenizer* tokenizer() const { return tokenizer_ ? &*tokenizer_ : nullptr; }
   bool keeps_state() const { return !flags_.save_state.empty() || !flags_.load_state.empty(); }
+
+  /// What can be refused is refused before the weights are read.
+  BambaForCausalLM load_checked() const {
+    check_state_flags();
+    if (!config_.stop_strings.empty() && !tokenizer_) require_tokenizer(flags_.model, "--stop");
+    if (!flags_.save_state.empty()) check_writable(flags_.save_state);
+    return load_model(flags_.model);
+  }
 
   void check_state_flags() const {
     if (config_.max_new_tokens == 0 && flags_.save_state.empty()) {

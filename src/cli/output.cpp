@@ -89,11 +89,14 @@ std::string read_stdin(std::string_view what, uint64_t max_bytes) {
   std::string text;
   std::array<char, 65536> block{};
   for (;;) {
+    throw_if_interrupted();  // also when Ctrl-C came between two reads, or before the first
     const ssize_t got = ::read(STDIN_FILENO, block.data(), block.size());
-    if (got == 0) return text;
+    if (got == 0) {
+      throw_if_interrupted();
+      return text;
+    }
     if (got < 0) {
       if (errno != EINTR) fail(ErrorCode::io, "cannot read stdin: ", std::strerror(errno));
-      throw_if_interrupted();
       continue;
     }
     text.append(block.data(), static_cast<size_t>(got));
@@ -113,7 +116,11 @@ LineResult read_line(std::string& line) {
       return LineResult::line;
     }
     std::array<char, 4096> block{};
-    const ssize_t got = ::read(STDIN_FILENO, block.data(), block.size());
+    const ssize_t got = interrupted() ? 0 : ::read(STDIN_FILENO, block.data(), block.size());
+    if (interrupted()) {
+      pending.clear();
+      return LineResult::interrupted;
+    }
     if (got > 0) {
       pending.append(block.data(), static_cast<size_t>(got));
     } else if (got == 0) {
@@ -122,9 +129,6 @@ LineResult read_line(std::string& line) {
       return line.empty() ? LineResult::end : LineResult::line;
     } else if (errno != EINTR) {
       fail(ErrorCode::io, "cannot read stdin: ", std::strerror(errno));
-    } else if (interrupted()) {
-      pending.clear();
-      return LineResult::interrupted;
     }
   }
 }

@@ -18,21 +18,26 @@ double log_sum_exp(std::span<const float> values) {
   return largest + std::log(sum);
 }
 
+void check_labels(const Tensor& labels, int64_t vocab, std::optional<int64_t> num_items_in_batch) {
+  const auto values = labels.data<int64_t>();
+  const int64_t seq = labels.dim(1);
+  for (size_t i = 0; i < values.size(); ++i) {
+    if (values[i] != kIgnored && (values[i] < 0 || values[i] >= vocab)) {
+      fail(ErrorCode::invalid_argument, "labels[", static_cast<int64_t>(i) / seq, ", ", static_cast<int64_t>(i) % seq,
+           "] is ", values[i], "; it must be ", kIgnored, " (ignored) or between 0 and ", vocab - 1);
+    }
+  }
+  if (num_items_in_batch && *num_items_in_batch <= 0) {
+    fail(ErrorCode::invalid_argument, "num_items_in_batch is ", *num_items_in_batch, "; it must be positive");
+  }
+}
+
 double causal_lm_loss(const LossInputs& in) {
   const int64_t batch = in.logits.dim(0);
   const int64_t seq = in.logits.dim(1);
   const auto vocab = in.logits.dim(2);
   const auto logits = in.logits.data<float>();
   const auto labels = in.labels.data<int64_t>();
-  for (size_t i = 0; i < labels.size(); ++i) {
-    if (labels[i] != kIgnored && (labels[i] < 0 || labels[i] >= vocab)) {
-      fail(ErrorCode::invalid_argument, "labels[", static_cast<int64_t>(i) / seq, ", ", static_cast<int64_t>(i) % seq,
-           "] is ", labels[i], "; it must be ", kIgnored, " (ignored) or between 0 and ", vocab - 1);
-    }
-  }
-  if (in.num_items_in_batch && *in.num_items_in_batch <= 0) {
-    fail(ErrorCode::invalid_argument, "num_items_in_batch is ", *in.num_items_in_batch, "; it must be positive");
-  }
   double sum = 0;
   double squares = 0;
   int64_t counted = 0;

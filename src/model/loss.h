@@ -17,10 +17,13 @@ struct LossInputs {
   double z_loss_coefficient = 0;
 };
 
+/// Throws Error(invalid_argument) for a label out of range or a num_items_in_batch that is not positive.
+void check_labels(const Tensor& labels, int64_t vocab, std::optional<int64_t> num_items_in_batch);
+
 /// Mean over the counted positions t of -log softmax(logits_t)[labels_{t+1}], or their sum / num_items_in_batch; plus
 /// z_loss_coefficient times the mean over all real positions of logsumexp(logits)^2 (the z-loss of PaLM, Chowdhery et
 /// al. 2022, section 5). Computed in f64. NaN when nothing is counted, as the mean of nothing is. A position that is
-/// padding predicts nothing and is not predicted. Throws Error(invalid_argument) for a label out of range.
+/// padding predicts nothing and is not predicted. The labels must have passed check_labels().
 double causal_lm_loss(const LossInputs& inputs);
 
 /// log(sum(exp(values))) in f64.

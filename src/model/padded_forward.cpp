@@ -196,6 +196,7 @@ class PaddedForward {
       if (static_cast<int64_t>(columns_kept_.size()) != seq || in_.logits_to_keep_index) {
         reject("labels need the logits of all columns; logits_to_keep must be 0 with them");
       }
+      check_labels(in_.labels, model_.config.vocab_size, in_.num_items_in_batch);
     }
     std::vector<bool> wanted(static_cast<size_t>(seq), false);
     for (const int64_t column : columns_kept_) wanted[static_cast<size_t>(column)] = true;

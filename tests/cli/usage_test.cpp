@@ -143,5 +143,19 @@ TEST(ExitCodes, BrokenNumbersAre6) {
   EXPECT_TRUE(result.out.empty()) << result.out;
 }
 
+TEST(Usage, RefusedBeforeTheWeightsAreRead) {
+  const ProgramResult empty = run_bamba({"generate", "-m", "", "-p", "x"});
+  EXPECT_EQ(empty.exit_code, 2);
+  EXPECT_NE(empty.err.find("name a folder"), std::string::npos) << empty.err;
+  const ProgramResult stop = run_bamba({"generate", "-m", ids_only_model(), "--ids", "1,2", "--stop", "end"});
+  EXPECT_EQ(stop.exit_code, 2);
+  EXPECT_NE(stop.err.find("--stop needs a tokenizer"), std::string::npos) << stop.err;
+  const ProgramResult state =
+      run_bamba({"generate", "-m", ids_only_model(), "--ids", "1,2", "--save-state", "/nonexistent/state"});
+  EXPECT_EQ(state.exit_code, 4);
+  EXPECT_NE(state.err.find("/nonexistent/state"), std::string::npos) << state.err;
+  EXPECT_TRUE(state.out.empty()) << state.out;
+}
+
 }  // namespace
 }  // namespace bamba::test

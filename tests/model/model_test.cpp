@@ -67,6 +67,14 @@ TEST_F(Model, RejectsBadArgumentsByName) {
   in.logits_to_keep_index = {};
   in.labels = ids_tensor({1, 2, 300}, {1, 3});
   expect_bad(in, {"labels[0, 2] is 300", "-100"});
+  in.past_key_values = std::make_shared<HybridMambaAttentionDynamicCache>(model_.model(), 1);
+  expect_bad(in, {"labels[0, 2] is 300"});
+  EXPECT_EQ(in.past_key_values->row(0).length(), 0) << "refused before the cache went on";
+  in.past_key_values = nullptr;
+  in.labels = ids_tensor({1, 2, 3}, {1, 3});
+  in.num_items_in_batch = 0;
+  expect_bad(in, {"num_items_in_batch is 0"});
+  in.num_items_in_batch.reset();
   in.labels = ids_tensor({1, 2, 3}, {3});
   expect_bad(in, {"labels is I64 [3]"});
   in.labels = {};
