@@ -4,9 +4,12 @@ namespace bamba {
 
 std::string_view weight_format_name(WeightFormat format) {
   switch (format) {
-    case WeightFormat::f32: return "f32";
-    case WeightFormat::bf16: return "bf16";
-    case WeightFormat::f16: return "f16";
+    case WeightFormat::f32:
+      return "f32";
+    case WeightFormat::bf16:
+      return "bf16";
+    case WeightFormat::f16:
+      return "f16";
   }
   return "unknown";
 }

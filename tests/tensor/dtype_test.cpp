@@ -36,13 +36,13 @@ TEST(DType, EveryHalfSurvivesARoundTrip) {
 }
 
 TEST(DType, RoundsToNearestEven) {
-  EXPECT_EQ(to_bf16(1.0f + 0x1p-8f).bits, to_bf16(1.0f).bits);             // tie, down to even
+  EXPECT_EQ(to_bf16(1.0f + 0x1p-8f).bits, to_bf16(1.0f).bits);              // tie, down to even
   EXPECT_EQ(to_bf16(1.0f + 0x1.8p-7f).bits, to_bf16(1.0f + 0x1p-6f).bits);  // tie, up to even
   EXPECT_EQ(to_f16(1.0f + 0x1p-11f).bits, to_f16(1.0f).bits);
   EXPECT_EQ(to_f16(1.0f + 0x1.8p-10f).bits, to_f16(1.0f + 0x1p-9f).bits);
   EXPECT_EQ(to_float(to_f16(65519.0f)), 65504.0f);
   EXPECT_TRUE(std::isinf(to_float(to_f16(65520.0f))));
-  EXPECT_EQ(to_float(to_f16(0x1p-25f)), 0.0f);                 // tie to zero
+  EXPECT_EQ(to_float(to_f16(0x1p-25f)), 0.0f);  // tie to zero
   EXPECT_EQ(to_float(to_f16(std::nextafter(0x1p-25f, 1.0f))), 0x1p-24f);
   EXPECT_TRUE(std::isinf(to_float(to_bf16(std::numeric_limits<float>::max()))));
 }
