@@ -28,7 +28,6 @@ class CausalLMStep final : public StepModel {
   explicit CausalLMStep(const BambaForCausalLM& model) : model_(model) {}
 
   int64_t vocab_size() const override { return model_.config().vocab_size; }
-  int64_t max_position_embeddings() const override { return model_.config().max_position_embeddings; }
   std::unique_ptr<StepState> new_state() override { return std::make_unique<ModelState>(model_.new_state()); }
 
   std::span<float> forward(std::span<const StepInput> inputs) override {

@@ -79,18 +79,6 @@ void Run::emit(const StreamEvent& event) {
   if (options_.stream && !stream_cancelled_ && !options_.stream(event)) stream_cancelled_ = true;
 }
 
-std::span<float> Run::forward(std::span<const StepInput> inputs) {
-  const int64_t limit = model_.max_position_embeddings();
-  for (size_t i = 0; !warned_ && i < inputs.size(); ++i) {
-    const int64_t length = inputs[i].state->length() + static_cast<int64_t>(inputs[i].ids.size());
-    if (length <= limit) continue;
-    warned_ = true;
-    warn("the context has grown to ", length, " tokens, past the model's max_position_embeddings of ", limit,
-         "; what it writes may get worse");
-  }
-  return model_.forward(inputs);
-}
-
 std::span<float> Run::read_prompts(std::span<PromptRun> prompts) {
   const bool watched = options_.cancel != nullptr || options_.prompt_progress;
   int64_t chunk = config_.prefill_chunk_size;

@@ -41,8 +41,7 @@ class Run {
   /// Runs the prompts' tokens that their states do not hold yet, in pieces of prefill_chunk_size. Returns the logits
   /// after each prompt [prompts, vocab_size], or an empty span when cancelled.
   std::span<float> read_prompts(std::span<PromptRun> prompts);
-  /// One decoding step, with the one warning about a context past max_position_embeddings.
-  std::span<float> forward(std::span<const StepInput> inputs);
+  std::span<float> forward(std::span<const StepInput> inputs) { return model_.forward(inputs); }
 
   /// Counts a chosen token.
   void count_token();
@@ -55,7 +54,6 @@ class Run {
   const TextTools& tools_;
   const StopRules& rules_;
   bool stream_cancelled_ = false;
-  bool warned_ = false;
   GenerateTiming timing_;
   Stopwatch watch_;  // of the whole call
   Stopwatch since_prompts_;

@@ -34,7 +34,6 @@ class StepModel {
   StepModel& operator=(const StepModel&) = delete;
 
   virtual int64_t vocab_size() const = 0;
-  virtual int64_t max_position_embeddings() const = 0;
   virtual std::unique_ptr<StepState> new_state() = 0;
   /// Advances every state. Returns [inputs with logits, vocab_size], in the inputs' order; the caller may change the
   /// values, and they live until the next call.

@@ -27,6 +27,9 @@ std::shared_ptr<backend::Backend> make_backend(const RunOptions& options) {
   if (options.device != "cpu") {
     fail(ErrorCode::unsupported, "device \"", options.device, "\" is not in this build; available: cpu");
   }
+  if (options.pass_tokens < 1) {
+    fail(ErrorCode::invalid_argument, "pass_tokens is ", options.pass_tokens, "; it must be at least 1");
+  }
   return backend::make_cpu_backend(options.threads);
 }
 
@@ -39,11 +42,7 @@ BambaModel::Impl::Impl(const BambaConfig& config_, const RunOptions& options_,
       weights(build_weights(config, format, *device, source)),
       rope(config),
       context(std::make_shared<StateContext>(device, config, fingerprint_of(config, weights))),
-      workspace(*device) {
-  if (options.pass_tokens < 1) {
-    fail(ErrorCode::invalid_argument, "pass_tokens is ", options.pass_tokens, "; it must be at least 1");
-  }
-}
+      workspace(*device) {}
 
 const BambaConfig& BambaModel::config() const {
   return impl_->config;

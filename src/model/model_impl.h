@@ -43,12 +43,13 @@ struct BambaModel::Impl {
 
   std::mutex mutex;  ///< one forward at a time
   Workspace workspace;
+  bool warned_past_context = false;
 };
 
 /// Checks the arguments and turns them into a request; `index` names the sequence in messages.
 SequenceRequest to_request(const SequenceInput& input, size_t index);
 
-/// The backend that options.device names. Throws Error(unsupported).
+/// The backend that options.device names. Throws Error(unsupported | invalid_argument): before any weight is read.
 std::shared_ptr<backend::Backend> make_backend(const RunOptions& options);
 
 }  // namespace bamba

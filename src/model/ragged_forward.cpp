@@ -44,14 +44,14 @@ void check_request(const BambaModel::Impl& model, const SequenceRequest& request
   }
 }
 
-/// Warns when a sequence grows past what the model was made for: in the one call that takes it there.
-void warn_past_context(const BambaModel::Impl& model, const SequenceRequest& request) {
-  const int64_t before = request.state->length;
+/// Warns once for each model, when a first sequence grows past what the model was made for.
+void warn_past_context(BambaModel::Impl& model, const SequenceRequest& request) {
+  const int64_t length = request.state->length + request.tokens;
   const int64_t limit = model.config.max_position_embeddings;
-  if (model.config.num_attention_layers() > 0 && before <= limit && before + request.tokens > limit) {
-    warn("a sequence grows to ", before + request.tokens, " tokens, past the model's max_position_embeddings of ",
-         limit, "; the text may suffer");
-  }
+  if (model.warned_past_context || length <= limit) return;
+  model.warned_past_context = true;
+  warn("a sequence grows to ", length, " tokens, past the model's max_position_embeddings of ", limit,
+       "; what the model writes may get worse");
 }
 
 bool is_kept(const SequenceRequest& request, int64_t token) {
@@ -149,7 +149,7 @@ class RaggedForward {
     positions_.clear();
     embeds_.clear();
     kept_rows_.clear();
-    const int64_t limit = std::max<int64_t>(1, model_.options.pass_tokens);
+    const int64_t limit = model_.options.pass_tokens;
     int64_t rows = 0;
     while (sequence < requests_.size() && rows < limit) {
       const SequenceRequest& request = requests_[sequence];

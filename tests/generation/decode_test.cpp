@@ -175,20 +175,6 @@ TEST(Decode, BadArgumentsAreErrors) {
   EXPECT_THROW(run_script(model, {{1}, {2}}, config, {}, {}, std::move(states)), Error);
 }
 
-TEST(Decode, WarnsOnceAboutALongContext) {
-  const test::Warnings warnings;
-  ScriptModel model = counting_model();
-  model.max_positions = 4;
-  GenerationConfig config;
-  config.max_new_tokens = 3;  // the last new token is never fed: 4 in all
-  run_script(model, {{1, 2}}, config);
-  EXPECT_EQ(warnings.text(), "");
-  config.max_new_tokens = 8;
-  run_script(model, {{1, 2}, {1, 2, 3, 4, 5}}, config);
-  EXPECT_EQ(warnings.all().size(), 1U) << warnings.text();
-  EXPECT_TRUE(warnings.mention("max_position_embeddings of 4")) << warnings.text();
-}
-
 TEST(Sampling, SameSeedSameTextInAnyCompany) {
   const std::vector<Ids> prompts = {{1, 2, 3}, {4}, {5, 6}};
   const auto together = run_script(ScriptModel(kVocab, hashed_logits()), prompts, sampling(20));

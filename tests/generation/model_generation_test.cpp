@@ -11,6 +11,7 @@
 #include "base/json.h"
 #include "model/loss.h"
 #include "support/golden_folder.h"
+#include "support/warnings.h"
 
 namespace bamba {
 namespace {
@@ -106,6 +107,21 @@ void expect_greedy_of_prefill(const BambaForCausalLM& model, const Ids& prompt, 
 bool is_plain_greedy(const GenerationConfig& config) {
   return config.num_beams == 1 && config.repetition_penalty == 1.0 && config.no_repeat_ngram_size == 0 &&
          !config.min_new_tokens;
+}
+
+TEST(Generation, WarnsOnceAboutALongContext) {
+  const test::Warnings warnings;
+  BambaConfig small = BambaConfig::from_pretrained(test::golden_path("a_base"));
+  small.max_position_embeddings = 4;
+  const auto model = BambaForCausalLM::from_config(small);
+  GenerationConfig config;
+  config.max_new_tokens = 3;  // the last new token is never fed: 4 in all
+  generate(model, std::vector<Ids>{{1, 2}}, config);
+  EXPECT_EQ(warnings.text(), "");
+  config.max_new_tokens = 8;
+  generate(model, std::vector<Ids>{{1, 2}, {1, 2, 3, 4, 5}}, config);
+  EXPECT_EQ(warnings.all().size(), 1U) << warnings.text();
+  EXPECT_TRUE(warnings.mention("max_position_embeddings of 4")) << warnings.text();
 }
 
 class GenerationGoldens : public testing::TestWithParam<const char*> {};

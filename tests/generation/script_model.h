@@ -32,7 +32,6 @@ class ScriptModel final : public StepModel {
   ScriptModel(int64_t vocab_size, Script script) : vocab_size_(vocab_size), script_(std::move(script)) {}
 
   int64_t vocab_size() const override { return vocab_size_; }
-  int64_t max_position_embeddings() const override { return max_positions; }
   std::unique_ptr<StepState> new_state() override { return std::make_unique<ScriptState>(); }
   std::span<float> forward(std::span<const StepInput> inputs) override {
     size_t rows = 0;
@@ -52,7 +51,6 @@ class ScriptModel final : public StepModel {
     return logits_;
   }
 
-  int64_t max_positions = 1'000'000;
   std::vector<size_t> batch_sizes;  // of the calls so far
 
  private:
