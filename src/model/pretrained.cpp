@@ -2,7 +2,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <map>
+#include <set>
 
 #include "base/file.h"
 #include "base/str.h"
@@ -43,7 +43,7 @@ class PretrainedSource {
 
   Tensor take(const TensorSpec& spec) {
     // The disk reads the next tensor while this one is packed; the last one's pages go.
-    if (!last_.empty()) release(last_);
+    release_last();
     if (next_ == 0) checkpoint_.will_need(spec.name);
     ++next_;
     if (next_ < specs_.size()) checkpoint_.will_need(specs_[next_].name);
@@ -55,14 +55,16 @@ class PretrainedSource {
   }
 
   void finish() {
-    if (!last_.empty()) release(last_);
+    release_last();
     if (progress_) progress_("loading weights", total_, total_);
   }
 
  private:
   static std::string scale_name(const std::string& name) { return name + "_scale"; }
 
-  void release(const std::string& name) { checkpoint_.release(name); }
+  void release_last() const {
+    if (!last_.empty()) checkpoint_.release(last_);
+  }
 
   template <typename... Parts>
   [[noreturn]] void reject(const Parts&... parts) const {
@@ -70,7 +72,7 @@ class PretrainedSource {
   }
 
   void check(const BambaConfig& config) {
-    std::map<std::string, bool, std::less<>> expected;
+    std::set<std::string, std::less<>> expected;
     for (const TensorSpec& spec : specs_) {
       if (!checkpoint_.contains(spec.name)) {
         reject("the tensor ", spec.name, " ", list_str<int64_t>(spec.shape), " is missing");
@@ -80,11 +82,11 @@ class PretrainedSource {
         reject("the tensor ", spec.name, " has the shape ", list_str<int64_t>(entry.shape), "; the config asks for ",
                list_str<int64_t>(spec.shape));
       }
-      expected[spec.name] = true;
+      expected.insert(spec.name);
       total_ += entry.bytes;
       if (entry.dtype == DType::f8_e4m3 && spec.role == TensorRole::linear) {
         check_scale(spec);
-        expected[scale_name(spec.name)] = true;
+        expected.insert(scale_name(spec.name));
       } else if (!format_of(entry.dtype)) {
         reject("the tensor ", spec.name, " has the type ", dtype_safetensors_name(entry.dtype),
                "; F32, F16 and BF16 can be read, and F8_E4M3 for linear weights with a scale");

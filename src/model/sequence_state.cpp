@@ -4,6 +4,7 @@
 
 #include "base/str.h"
 #include "model/sequence_state_impl.h"
+#include "model/transpose.h"
 
 namespace bamba {
 
@@ -102,22 +103,11 @@ size_t SequenceState::bytes() const {
 
 namespace {
 
-/// [rows, cols] -> [cols, rows]
-void transpose(const float* source, int64_t rows, int64_t cols, float* target) {
-  for (int64_t r = 0; r < rows; ++r) {
-    for (int64_t c = 0; c < cols; ++c) target[c * rows + r] = source[r * cols + c];
-  }
-}
-
 Tensor download(backend::Backend& device, const backend::Buffer& buffer, Shape shape) {
   Tensor out = Tensor::empty(DType::f32, std::move(shape));
   device.download(buffer, 0, out.raw(), out.nbytes());
   return out;
 }
-
-}  // namespace
-
-namespace {
 
 const SequenceState::Impl& not_empty(const SequenceState& state) {
   if (!state)
@@ -144,14 +134,9 @@ Tensor SequenceState::ssm_state(int64_t layer) const {
   const Tensor stored =
       download(*context.backend, impl.mamba_layer(layer).ssm, {scan.n_heads, scan.d_state, scan.d_head});
   Tensor out = Tensor::empty(DType::f32, {scan.n_heads, scan.d_head, scan.d_state});
-  const int64_t head = scan.d_state * scan.d_head;
-  for (int64_t h = 0; h < scan.n_heads; ++h) {
-    transpose(stored.data<float>().data() + h * head, scan.d_state, scan.d_head, out.data<float>().data() + h * head);
-  }
+  transpose_each(stored.data<float>().data(), scan.n_heads, scan.d_state, scan.d_head, out.data<float>().data());
   return out;
 }
-
-namespace {
 
 std::pair<Tensor, Tensor> keys_and_values(const SequenceState::Impl& state, int64_t layer) {
   const auto& shape = state.context->attention;
@@ -162,8 +147,6 @@ std::pair<Tensor, Tensor> keys_and_values(const SequenceState::Impl& state, int6
                                   values.data<float>().data());
   return {keys, values};
 }
-
-}  // namespace
 
 Tensor SequenceState::key(int64_t layer) const {
   return keys_and_values(not_empty(*this), layer).first;

@@ -5,6 +5,7 @@
 #include "base/str.h"
 #include "io/safetensors.h"
 #include "model/sequence_state_impl.h"
+#include "model/transpose.h"
 
 namespace bamba {
 namespace {
@@ -100,8 +101,9 @@ void save_sequence_state(const SequenceState& state, const std::filesystem::path
       tensors.emplace_back(name_of(layer, "conv_state"), state.conv_state(layer));
       tensors.emplace_back(name_of(layer, "ssm_state"), state.ssm_state(layer));
     } else {
-      tensors.emplace_back(name_of(layer, "key"), state.key(layer));
-      tensors.emplace_back(name_of(layer, "value"), state.value(layer));
+      auto [keys, values] = keys_and_values(state.impl(), layer);
+      tensors.emplace_back(name_of(layer, "key"), std::move(keys));
+      tensors.emplace_back(name_of(layer, "value"), std::move(values));
     }
   }
   Checksum checksum;
@@ -161,20 +163,9 @@ SequenceState load_sequence_state(const std::shared_ptr<const StateContext>& con
       continue;
     }
     std::vector<float> window(first.size());
-    for (int64_t c = 0; c < conv.channels; ++c) {
-      for (int64_t k = 0; k < conv.width; ++k) {
-        window[static_cast<size_t>(k * conv.channels + c)] = first[static_cast<size_t>(c * conv.width + k)];
-      }
-    }
+    transpose(first.data(), conv.channels, conv.width, window.data());
     std::vector<float> ssm(second.size());
-    for (int64_t h = 0; h < scan.n_heads; ++h) {
-      for (int64_t p = 0; p < scan.d_head; ++p) {
-        for (int64_t n = 0; n < scan.d_state; ++n) {
-          ssm[static_cast<size_t>((h * scan.d_state + n) * scan.d_head + p)] =
-              second[static_cast<size_t>((h * scan.d_head + p) * scan.d_state + n)];
-        }
-      }
-    }
+    transpose_each(second.data(), scan.n_heads, scan.d_head, scan.d_state, ssm.data());
     device.upload(impl->mamba[index].window, 0, window.data(), window.size() * sizeof(float));
     device.upload(impl->mamba[index].ssm, 0, ssm.data(), ssm.size() * sizeof(float));
   }

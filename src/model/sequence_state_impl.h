@@ -44,6 +44,9 @@ struct SequenceState::Impl {
 void save_sequence_state(const SequenceState& state, const std::filesystem::path& path, const NamedTensors& more,
                          const std::map<std::string, std::string>& more_metadata);
 
+/// f32 [num_key_value_heads, length, head_dim] each: both come from the pages in one walk.
+std::pair<Tensor, Tensor> keys_and_values(const SequenceState::Impl& state, int64_t layer);
+
 /// Restores SequenceState::save()'s file. Throws Error(invalid_file) when it is damaged or of another model.
 SequenceState load_sequence_state(const std::shared_ptr<const StateContext>& context,
                                   const std::filesystem::path& path);

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/str.h"
+#include "model/transpose.h"
 
 namespace bamba {
 namespace {
@@ -82,12 +83,8 @@ class Builder {
       return backend_.upload_vector(a);
     }
     if (spec.role == TensorRole::conv_weight) {
-      const auto channels = static_cast<size_t>(spec.shape[0]);
-      const auto taps = static_cast<size_t>(spec.shape[2]);
       std::vector<float> transposed(data.size());
-      for (size_t c = 0; c < channels; ++c) {
-        for (size_t k = 0; k < taps; ++k) transposed[k * channels + c] = data[c * taps + k];
-      }
+      transpose(data.data(), spec.shape[0], spec.shape[2], transposed.data());
       return backend_.upload_vector(transposed);
     }
     return backend_.upload_vector(data);
