@@ -4,7 +4,6 @@
 #include <cmath>
 
 #include "base/str.h"
-#include "base/warning.h"
 #include "generation/processors.h"
 
 namespace bamba {
