@@ -18,6 +18,7 @@ void roof(benchmark::State& state) {
   state.SetLabel(std::string(cpu_target_name()));
   state.counters["GB/s"] = best.read_bytes_per_second / 1e9;
   state.counters["GFLOP/s"] = best.f32_flops_per_second / 1e9;
+  state.counters["int8 GOP/s"] = best.int8_ops_per_second / 1e9;
 }
 BENCHMARK(roof)->ArgName("threads")->Arg(1)->Arg(2)->Iterations(1)->Repetitions(3)->UseRealTime()->Unit(
     benchmark::kMillisecond);

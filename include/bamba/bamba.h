@@ -9,6 +9,7 @@
 #include <bamba/generation.h>
 #include <bamba/machine.h>
 #include <bamba/model.h>
+#include <bamba/profile.h>
 #include <bamba/progress.h>
 #include <bamba/sequence_state.h>
 #include <bamba/tensor.h>

@@ -10,6 +10,7 @@ struct MachineRoof {
   int threads = 0;
   double read_bytes_per_second = 0;  ///< of memory that no cache holds
   double f32_flops_per_second = 0;   ///< a multiply-add counts as two
+  double int8_ops_per_second = 0;    ///< dot products of 8-bit integers with 32-bit sums; a multiply-add counts as two
 };
 
 /// Takes about a second and 256 MiB of memory meanwhile. threads <= 0: as many as the process may use.

@@ -10,6 +10,7 @@
 
 #include <bamba/cache.h>
 #include <bamba/config.h>
+#include <bamba/profile.h>
 #include <bamba/progress.h>
 #include <bamba/sequence_state.h>
 #include <bamba/tensor.h>
@@ -35,7 +36,8 @@ struct RunOptions {
   /// Longer inputs run in passes of at most this many tokens, which bounds the memory for activations. The result does
   /// not depend on it (with ScanForm::recurrent bit for bit).
   int64_t pass_tokens = 512;
-  ProgressCallback progress;  ///< bytes of weights loaded
+  ProgressCallback progress;         ///< bytes of weights loaded
+  std::shared_ptr<Profile> profile;  ///< when given, every operation of the forwards is added to it
 };
 
 /// Which of a sequence's new tokens get logits.
@@ -114,9 +116,17 @@ enum class DtBiasInit {
   inverse_softplus,  ///< mamba-ssm's: softplus(dt_bias) log-uniform in [time_step_min, time_step_max]
 };
 
+/// How from_config and init_checkpoint draw matrices and convolutions.
+enum class MatrixInit {
+  normal,    ///< every value by itself
+  repeated,  ///< a block of about a million values over and over, each tensor starting elsewhere in it: for measuring
+             ///< speed, where billions of values should take seconds
+};
+
 struct InitOptions {
   uint64_t seed = 0;
   DtBiasInit dt_bias = DtBiasInit::ones;
+  MatrixInit matrices = MatrixInit::normal;
 };
 
 /// What loading found and where the memory went.

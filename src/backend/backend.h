@@ -17,7 +17,9 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace bamba::backend {
@@ -67,6 +69,9 @@ class LinearWeight {
   int64_t out_features() const { return out_; }
   int64_t in_features() const { return in_; }
   WeightFormat format() const { return format_; }
+  /// What the weight is called where operations are listed: "mamba.in_proj". Empty unless given.
+  const std::string& label() const { return label_; }
+  void set_label(std::string label) { label_ = std::move(label); }
   /// Bytes read when the whole weight is used once.
   virtual size_t bytes() const = 0;
 
@@ -74,6 +79,7 @@ class LinearWeight {
   int64_t out_;
   int64_t in_;
   WeightFormat format_;
+  std::string label_;
 };
 
 /// Rows [first, first + count) of a pass are tokens [start, start + count) of one sequence.
@@ -109,6 +115,7 @@ struct AttentionShape {
 struct MachineRoof {
   double read_bytes_per_second;  ///< of memory that no cache holds
   double f32_flops_per_second;   ///< a multiply-add is two
+  double int8_ops_per_second;    ///< u8 x s8 dot products with 32-bit sums; a multiply-add is two
 };
 
 class Backend {

@@ -12,7 +12,7 @@ namespace bamba::cli {
 namespace {
 
 struct InitFlags {
-  std::string output, shape, config, dtype, dt_bias = "ones", shard_size = "5GB";
+  std::string output, shape, config, dtype, dt_bias = "ones", matrices = "normal", shard_size = "5GB";
   uint64_t seed = 0;
   bool force = false;
 };
@@ -33,6 +33,7 @@ ExitCode run_init(const InitFlags& flags) {
   config.dtype = dtype;
   InitOptions init;
   init.seed = flags.seed;
+  init.matrices = flags.matrices == "normal" ? MatrixInit::normal : MatrixInit::repeated;
   init.dt_bias = flags.dt_bias == "ones" ? DtBiasInit::ones : DtBiasInit::inverse_softplus;
   const uint64_t shard_bytes = parse_size(flags.shard_size, "--max-shard-size");
   ProgressBar bar(ProgressBar::Unit::bytes);
@@ -66,6 +67,12 @@ void add_init(CLI::App& program, Command& chosen) {
                   "ones (default, as Transformers does) or inverse-softplus (as mamba-ssm does)")
       ->type_name("RULE")
       ->check(one_of({"ones", "inverse-softplus"}));
+  command
+      .add_option("--matrices", flags->matrices,
+                  "normal (default): every value by itself. repeated: a block of a million values over and over, for "
+                  "measuring speed; seconds instead of minutes for billions of weights")
+      ->type_name("RULE")
+      ->check(one_of({"normal", "repeated"}));
   command.add_option("--max-shard-size", flags->shard_size, "Larger checkpoints are split (default 5GB)")
       ->type_name("SIZE");
   command.add_flag("--force", flags->force, "Overwrite a model that is there");

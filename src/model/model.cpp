@@ -3,6 +3,7 @@
 #include <cstring>
 #include <utility>
 
+#include "backend/profiling_backend.h"
 #include "base/fnv.h"
 #include "base/str.h"
 #include "model/model_impl.h"
@@ -30,7 +31,9 @@ std::shared_ptr<backend::Backend> make_backend(const RunOptions& options) {
   if (options.pass_tokens < 1) {
     fail(ErrorCode::invalid_argument, "pass_tokens is ", options.pass_tokens, "; it must be at least 1");
   }
-  return backend::make_cpu_backend(options.threads);
+  auto device = backend::make_cpu_backend(options.threads);
+  if (options.profile == nullptr) return device;
+  return backend::make_profiling_backend(std::move(device), options.profile);
 }
 
 BambaModel::Impl::Impl(const BambaConfig& config_, const RunOptions& options_,

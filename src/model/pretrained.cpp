@@ -175,6 +175,8 @@ BambaForCausalLM BambaForCausalLM::from_config(const BambaConfig& config, const 
   auto device = make_backend(options);
   const WeightFormat format =
       options.weights.value_or(format_of(config.dtype.value_or(DType::f32)).value_or(WeightFormat::f32));
+  // Small weights stay f32 in memory, but as exact as the checkpoint that init_checkpoint writes.
+  const RandomWeights random(config, init, storage_type(format));
   ThreadPool pool(options.threads);
   const auto total = static_cast<uint64_t>(config.parameter_count());
   uint64_t done = 0;
@@ -182,8 +184,7 @@ BambaForCausalLM BambaForCausalLM::from_config(const BambaConfig& config, const 
       std::make_shared<BambaModel::Impl>(config, options, std::move(device), format, [&](const TensorSpec& spec) {
         if (options.progress) options.progress("initialising weights", done, total);
         done += static_cast<uint64_t>(shape_numel(spec.shape));
-        // Small weights stay f32 in memory, but as exact as the checkpoint that init_checkpoint writes.
-        return random_tensor(config, init, spec, storage_type(format), pool);
+        return random.tensor(spec, pool);
       });
   if (options.progress) options.progress("initialising weights", total, total);
   return BambaForCausalLM(BambaModel(std::move(impl)));

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <numbers>
 
 #include "base/fnv.h"
@@ -72,34 +73,63 @@ void store(void* out, DType dtype, int64_t i, float value) {
   }
 }
 
+/// Elements [first, first + count) of a stream of normal numbers times `range`.
+void fill_normal(uint64_t key, float range, int64_t first, int64_t count, DType dtype, void* out) {
+  for (int64_t i = first; i < first + count;) {
+    const NormalPair pair = normal_pair(key, i / 2);
+    if (i % 2 == 0) {
+      store(out, dtype, i++ - first, pair.first * range);
+      if (i == first + count) break;
+    }
+    store(out, dtype, i++ - first, pair.second * range);
+  }
+}
+
+/// Elements of the block that MatrixInit::repeated repeats. A prime: rows of any width start at different places of it.
+constexpr int64_t kBlockElements = 1'048'573;
+
 }  // namespace
 
-void fill_random(const BambaConfig& config, const InitOptions& init, const TensorSpec& spec, int64_t first,
-                 int64_t count, DType dtype, void* out) {
-  const uint64_t key = mix(init.seed ^ hash_name(spec.name));
+RandomWeights::RandomWeights(const BambaConfig& config, const InitOptions& init, DType dtype)
+    : config_(config), init_(init), dtype_(dtype) {
+  if (init.matrices == MatrixInit::normal) return;
+  block_.resize(static_cast<size_t>(kBlockElements) * dtype_size(dtype));
+  fill_normal(mix(init.seed), static_cast<float>(config.initializer_range), 0, kBlockElements, dtype, block_.data());
+}
+
+void RandomWeights::fill_matrix(const TensorSpec& spec, uint64_t key, int64_t first, int64_t count,
+                                std::byte* out) const {
+  if (init_.matrices == MatrixInit::normal) {
+    fill_normal(key, static_cast<float>(config_.initializer_range), first, count, dtype_, out);
+  } else {
+    const size_t size = dtype_size(dtype_);
+    auto place = static_cast<int64_t>((key % kBlockElements + static_cast<uint64_t>(first)) % kBlockElements);
+    for (int64_t done = 0; done < count;) {
+      const int64_t n = std::min(count - done, kBlockElements - place);
+      std::memcpy(out + static_cast<size_t>(done) * size, block_.data() + static_cast<size_t>(place) * size,
+                  static_cast<size_t>(n) * size);
+      done += n;
+      place = 0;
+    }
+  }
+  if (spec.role == TensorRole::embedding && config_.pad_token_id) {
+    const int64_t begin = *config_.pad_token_id * config_.hidden_size;
+    const int64_t end = std::min(begin + config_.hidden_size, first + count);
+    for (int64_t i = std::max(begin, first); i < end; ++i) store(out, dtype_, i - first, 0.0f);
+  }
+}
+
+void RandomWeights::fill(const TensorSpec& spec, int64_t first, int64_t count, void* out) const {
+  const uint64_t key = mix(init_.seed ^ hash_name(spec.name));
   const auto fill = [&](auto value_of) {
-    for (int64_t i = 0; i < count; ++i) store(out, dtype, i, value_of(first + i));
+    for (int64_t i = 0; i < count; ++i) store(out, dtype_, i, value_of(first + i));
   };
   switch (spec.role) {
     case TensorRole::embedding:
     case TensorRole::linear:
-    case TensorRole::conv_weight: {
-      const auto range = static_cast<float>(config.initializer_range);
-      for (int64_t i = first; i < first + count;) {
-        const NormalPair pair = normal_pair(key, i / 2);
-        if (i % 2 == 0) {
-          store(out, dtype, i++ - first, pair.first * range);
-          if (i == first + count) break;
-        }
-        store(out, dtype, i++ - first, pair.second * range);
-      }
-      if (spec.role == TensorRole::embedding && config.pad_token_id) {
-        const int64_t begin = *config.pad_token_id * config.hidden_size;
-        const int64_t end = std::min(begin + config.hidden_size, first + count);
-        for (int64_t i = std::max(begin, first); i < end; ++i) store(out, dtype, i - first, 0.0f);
-      }
+    case TensorRole::conv_weight:
+      fill_matrix(spec, key, first, count, static_cast<std::byte*>(out));
       break;
-    }
     case TensorRole::linear_bias:
     case TensorRole::conv_bias:
       fill([](int64_t) { return 0.0f; });
@@ -112,25 +142,23 @@ void fill_random(const BambaConfig& config, const InitOptions& init, const Tenso
       fill([](int64_t i) { return static_cast<float>(std::log(static_cast<double>(i + 1))); });
       break;
     case TensorRole::dt_bias:
-      if (init.dt_bias == DtBiasInit::ones) {
+      if (init_.dt_bias == DtBiasInit::ones) {
         fill([](int64_t) { return 1.0f; });
       } else {
-        fill([&](int64_t i) { return inverse_softplus_of_step(config, uniform(key, i)); });
+        fill([&](int64_t i) { return inverse_softplus_of_step(config_, uniform(key, i)); });
       }
       break;
   }
 }
 
-Tensor random_tensor(const BambaConfig& config, const InitOptions& init, const TensorSpec& spec, DType dtype,
-                     ThreadPool& pool) {
-  Tensor out = Tensor::empty(dtype, spec.shape);
+Tensor RandomWeights::tensor(const TensorSpec& spec, ThreadPool& pool) const {
+  Tensor out = Tensor::empty(dtype_, spec.shape);
   constexpr int64_t kPiece = 1 << 16;
   const int64_t pieces = (out.numel() + kPiece - 1) / kPiece;
   pool.parallel_for(pieces, [&](int64_t piece, int) {
     const int64_t first = piece * kPiece;
     const int64_t count = std::min(kPiece, out.numel() - first);
-    fill_random(config, init, spec, first, count, dtype,
-                static_cast<std::byte*>(out.raw()) + static_cast<size_t>(first) * dtype_size(dtype));
+    fill(spec, first, count, static_cast<std::byte*>(out.raw()) + static_cast<size_t>(first) * dtype_size(dtype_));
   });
   return out;
 }

@@ -91,6 +91,7 @@ void init_checkpoint(const std::filesystem::path& directory, const BambaConfig& 
   check_dtype(dtype);
   make_directory(directory);
   const std::vector<TensorSpec> specs = tensor_specs(config);
+  const RandomWeights random(config, init, dtype);
   ThreadPool pool(0);
   uint64_t done = 0;
   const auto total = static_cast<uint64_t>(config.parameter_count());
@@ -107,7 +108,7 @@ void init_checkpoint(const std::filesystem::path& directory, const BambaConfig& 
                       piece.resize(static_cast<size_t>(n) * dtype_size(dtype));
                       pool.parallel_for((n + kTaskElements - 1) / kTaskElements, [&](int64_t task, int) {
                         const int64_t offset = task * kTaskElements;
-                        fill_random(config, init, spec, first + offset, std::min(kTaskElements, n - offset), dtype,
+                        random.fill(spec, first + offset, std::min(kTaskElements, n - offset),
                                     piece.data() + static_cast<size_t>(offset) * dtype_size(dtype));
                       });
                       writer.append(piece.data(), piece.size());

@@ -2,6 +2,8 @@
 
 #include <cmath>
 #include <map>
+#include <string>
+#include <string_view>
 #include <utility>
 
 #include "base/str.h"
@@ -13,6 +15,17 @@ namespace {
 using backend::Backend;
 using backend::Buffer;
 using backend::LinearWeight;
+
+/// "model.layers.3.mamba.in_proj.weight": "mamba.in_proj". The layers' weights of one kind share a label.
+std::string label_of(std::string_view name) {
+  constexpr std::string_view kModel = "model.";
+  constexpr std::string_view kLayers = "layers.";
+  constexpr std::string_view kWeight = ".weight";
+  if (name.starts_with(kModel)) name.remove_prefix(kModel.size());
+  if (name.starts_with(kLayers)) name.remove_prefix(name.find('.', kLayers.size()) + 1);
+  if (name.ends_with(kWeight)) name.remove_suffix(kWeight.size());
+  return std::string(name);
+}
 
 /// Where each matrix and each vector of the checkpoint goes: filled from the specs, looked up by name.
 class Builder {
@@ -33,6 +46,7 @@ class Builder {
       const bool lookup_only = spec.role == TensorRole::embedding && !config_.tie_word_embeddings;
       auto& place = *matrices_.at(spec.name);
       place = lookup_only ? backend_.pack_embedding(tensor, format) : backend_.pack_linear(tensor, format);
+      place->set_label(label_of(spec.name));
       weights_.matrices[spec.name] = place.get();
       return;
     }

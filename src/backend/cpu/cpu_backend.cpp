@@ -27,7 +27,7 @@ class CpuBackend final : public Backend {
   std::string_view name() const override { return "cpu"; }
   int threads() const override { return context_.pool.size(); }
   MachineRoof measure_roof() override {
-    return {cpu::measure_read_bandwidth(context_), cpu::measure_fma_peak(context_)};
+    return {cpu::measure_read_bandwidth(context_), cpu::measure_fma_peak(context_), cpu::measure_int8_peak(context_)};
   }
 
   Buffer allocate(size_t bytes) override {

@@ -1,10 +1,12 @@
 #include "backend/cpu/roofline.h"
 
 #include <algorithm>
-#include <chrono>
+#include <limits>
 #include <memory>
 
+#include "backend/cpu/int8_peak.h"
 #include "backend/cpu/targets.h"
+#include "base/stopwatch.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "backend/cpu/roofline.cpp"
@@ -71,15 +73,18 @@ HWY_EXPORT(chosen_target);
 namespace cpu {
 namespace {
 
-/// Seconds of the fastest of `runs` calls.
+/// Seconds of the fastest call. Others may use the processor and its memory for a while, so calls go on for a fifth of
+/// a second, but for at least six.
 template <typename Body>
-double best_seconds(int runs, Body body) {
-  using Clock = std::chrono::steady_clock;
-  double best = 1e30;
-  for (int run = 0; run < runs; ++run) {
-    const auto start = Clock::now();
+double best_seconds(Body body) {
+  constexpr int kCalls = 6;
+  constexpr double kLongEnough = 0.2;
+  const Stopwatch all;
+  double best = std::numeric_limits<double>::infinity();
+  for (int call = 0; call < kCalls || all.seconds() < kLongEnough; ++call) {
+    const Stopwatch one;
     body();
-    best = std::min(best, std::chrono::duration<double>(Clock::now() - start).count());
+    best = std::min(best, one.seconds());
   }
   return best;
 }
@@ -91,6 +96,15 @@ void consume(float value) {
 }
 
 constexpr int64_t kAlwaysParallel = int64_t{1} << 40;
+constexpr int64_t kRounds = 20'000;
+
+/// Operations a second of all threads in the best of several runs, where body(task) does `operations`.
+template <typename Body>
+double best_rate(Context& context, int64_t tasks, double operations, Body body) {
+  const double seconds =
+      best_seconds([&] { context.parallel(tasks, kAlwaysParallel, [&](int64_t task, Scratch&) { body(task); }); });
+  return static_cast<double>(tasks) * operations / seconds;
+}
 
 }  // namespace
 
@@ -102,7 +116,7 @@ double measure_read_bandwidth(Context& context) {
   context.parallel(kTasks, kAlwaysParallel,
                    [&](int64_t task, Scratch&) { std::fill_n(data + task * kTaskFloats, kTaskFloats, 1.0f); });
   std::vector<float> sums(kTasks);
-  const double seconds = best_seconds(6, [&] {
+  const double seconds = best_seconds([&] {
     context.parallel(kTasks, kAlwaysParallel, [&](int64_t task, Scratch&) {
       sums[static_cast<size_t>(task)] = HWY_DYNAMIC_DISPATCH(sum_floats)(data + task * kTaskFloats, kTaskFloats);
     });
@@ -112,16 +126,19 @@ double measure_read_bandwidth(Context& context) {
 }
 
 double measure_fma_peak(Context& context) {
-  constexpr int64_t kRounds = 20'000;
   const int64_t tasks = int64_t{16} * context.pool.size();
   std::vector<float> sums(static_cast<size_t>(tasks));
-  const double seconds = best_seconds(6, [&] {
-    context.parallel(tasks, kAlwaysParallel, [&](int64_t task, Scratch&) {
-      sums[static_cast<size_t>(task)] = HWY_DYNAMIC_DISPATCH(chain_fmas)(kRounds);
-    });
+  const double peak = best_rate(context, tasks, HWY_DYNAMIC_DISPATCH(fma_flops)(kRounds), [&](int64_t task) {
+    sums[static_cast<size_t>(task)] = HWY_DYNAMIC_DISPATCH(chain_fmas)(kRounds);
   });
   for (const float value : sums) consume(value);
-  return static_cast<double>(tasks) * HWY_DYNAMIC_DISPATCH(fma_flops)(kRounds) / seconds;
+  return peak;
+}
+
+double measure_int8_peak(Context& context) {
+  const Int8Peak& peak = best_int8_peak();
+  return best_rate(context, int64_t{16} * context.pool.size(), static_cast<double>(kRounds * peak.ops_per_round),
+                   [&](int64_t) { peak.run(kRounds); });
 }
 
 }  // namespace cpu

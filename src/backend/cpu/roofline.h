@@ -12,5 +12,7 @@ double measure_read_bandwidth(Context& context);
 /// Floating-point operations a second (a multiply-add is two) of independent f32 multiply-adds in registers: the best
 /// of several runs, with the same instructions that linear() uses.
 double measure_fma_peak(Context& context);
+/// The same for u8 x s8 dot products with 32-bit sums, by the best instruction that the processor has for them.
+double measure_int8_peak(Context& context);
 
 }  // namespace bamba::backend::cpu

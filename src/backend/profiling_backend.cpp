@@ -1,0 +1,148 @@
+#include "backend/profiling_backend.h"
+
+#include <string>
+#include <type_traits>
+#include <utility>
+
+#include "backend/operation_cost.h"
+#include "base/stopwatch.h"
+
+namespace bamba::backend {
+namespace {
+
+class ProfilingBackend final : public Backend {
+ public:
+  ProfilingBackend(std::unique_ptr<Backend> inner, std::shared_ptr<Profile> profile)
+      : inner_(std::move(inner)), profile_(std::move(profile)) {}
+
+  std::string_view name() const override { return inner_->name(); }
+  int threads() const override { return inner_->threads(); }
+  MachineRoof measure_roof() override { return inner_->measure_roof(); }
+
+  // States take memory and copy what they share with forks while a forward begins: that is part of its time.
+  Buffer allocate(size_t bytes) override {
+    return timed("allocate", {static_cast<double>(bytes), 0}, [&] { return inner_->allocate(bytes); });
+  }
+  Buffer clone(const Buffer& source) override {
+    return timed("clone", copy_cost(static_cast<double>(source.bytes())), [&] { return inner_->clone(source); });
+  }
+  void upload(const Buffer& target, size_t offset, const void* host, size_t bytes) override {
+    timed("upload", copy_cost(static_cast<double>(bytes)), [&] { inner_->upload(target, offset, host, bytes); });
+  }
+  void download(const Buffer& source, size_t offset, void* host, size_t bytes) override {
+    timed("download", copy_cost(static_cast<double>(bytes)), [&] { inner_->download(source, offset, host, bytes); });
+  }
+  void download_rows(Matrix source, float* host, int64_t host_stride) override {
+    timed("download_rows", copy_cost(matrix_bytes(source)), [&] { inner_->download_rows(source, host, host_stride); });
+  }
+  void upload_rows(const float* host, int64_t host_stride, Matrix target) override {
+    timed("upload_rows", copy_cost(matrix_bytes(target)), [&] { inner_->upload_rows(host, host_stride, target); });
+  }
+
+  // Loading and saving are no part of a forward.
+  std::unique_ptr<LinearWeight> pack_linear(const Tensor& weight, WeightFormat format) override {
+    return inner_->pack_linear(weight, format);
+  }
+  std::unique_ptr<LinearWeight> pack_embedding(const Tensor& weight, WeightFormat format) override {
+    return inner_->pack_embedding(weight, format);
+  }
+  void unpack_linear(const LinearWeight& weight, int64_t first_row, int64_t rows, float* host) override {
+    inner_->unpack_linear(weight, first_row, rows, host);
+  }
+  Buffer upload_vector(std::span<const float> values) override { return inner_->upload_vector(values); }
+
+  void embed(std::span<const int32_t> ids, const LinearWeight& table, Matrix out) override {
+    timed("embed", embed_cost(table, out.rows), [&] { inner_->embed(ids, table, out); });
+  }
+  void linear(Matrix in, const LinearWeight& weight, const float* bias, bool accumulate, Matrix out) override {
+    timed(
+        "linear " + weight.label(), linear_cost(weight, in.rows, bias != nullptr, accumulate),
+        [&] { inner_->linear(in, weight, bias, accumulate, out); }, arithmetic_of(weight.format()));
+  }
+  void rms_norm(Matrix in, const float* weight, float eps, Matrix out) override {
+    timed("rms_norm", rms_norm_cost(in.rows, in.cols), [&] { inner_->rms_norm(in, weight, eps, out); });
+  }
+  void gated_rms_norm(Matrix inout, Matrix gate, const float* weight, float eps, int64_t groups) override {
+    timed("gated_rms_norm", gated_rms_norm_cost(inout.rows, inout.cols),
+          [&] { inner_->gated_rms_norm(inout, gate, weight, eps, groups); });
+  }
+  void gated_activation(Matrix gate, Matrix up, Activation activation) override {
+    timed("gated_activation", gated_activation_cost(gate.rows, gate.cols),
+          [&] { inner_->gated_activation(gate, up, activation); });
+  }
+  void causal_conv(Matrix in, std::span<const SequenceRows> sequences, std::span<float* const> windows,
+                   const float* weight, const float* bias, ConvShape shape, Activation activation,
+                   Matrix out) override {
+    timed("causal_conv", causal_conv_cost(in.rows, sequences.size(), shape, bias != nullptr),
+          [&] { inner_->causal_conv(in, sequences, windows, weight, bias, shape, activation, out); });
+  }
+  void selective_scan(Matrix xbc, Matrix dt, std::span<const SequenceRows> sequences, std::span<float* const> states,
+                      const float* a, const float* d, const float* dt_bias, ScanShape shape, ScanForm form,
+                      Matrix out) override {
+    timed("selective_scan", selective_scan_cost(xbc.rows, sequences.size(), shape),
+          [&] { inner_->selective_scan(xbc, dt, sequences, states, a, d, dt_bias, shape, form, out); });
+  }
+  void rotate(Matrix heads, int64_t n_heads, int64_t head_dim, int64_t rotary_dim, const float* cos_sin) override {
+    timed("rotate", rotate_cost(heads.rows, n_heads, rotary_dim),
+          [&] { inner_->rotate(heads, n_heads, head_dim, rotary_dim, cos_sin); });
+  }
+
+  int64_t kv_page_tokens() const override { return inner_->kv_page_tokens(); }
+  size_t kv_page_bytes(AttentionShape shape) const override { return inner_->kv_page_bytes(shape); }
+  void kv_append(Matrix keys, Matrix values, std::span<const SequenceRows> sequences,
+                 std::span<float* const* const> pages, AttentionShape shape) override {
+    timed("kv_append", kv_append_cost(keys.rows, token_bytes(shape), shape),
+          [&] { inner_->kv_append(keys, values, sequences, pages, shape); });
+  }
+  void kv_read(float* const* pages, int64_t tokens, AttentionShape shape, float* keys, float* values) override {
+    inner_->kv_read(pages, tokens, shape, keys, values);
+  }
+  void kv_write(float* const* pages, int64_t tokens, AttentionShape shape, const float* keys,
+                const float* values) override {
+    inner_->kv_write(pages, tokens, shape, keys, values);
+  }
+  void attention(Matrix queries, std::span<const SequenceRows> sequences, std::span<float* const* const> pages,
+                 AttentionShape shape, Matrix out) override {
+    timed("attention", attention_cost(sequences, token_bytes(shape), shape),
+          [&] { inner_->attention(queries, sequences, pages, shape, out); });
+  }
+  void attention_weights(Matrix queries, SequenceRows sequence, float* const* pages, AttentionShape shape, float* host,
+                         int64_t head_stride, int64_t row_stride) override {
+    timed("attention_weights", attention_cost({&sequence, 1}, token_bytes(shape), shape),
+          [&] { inner_->attention_weights(queries, sequence, pages, shape, host, head_stride, row_stride); });
+  }
+
+ private:
+  /// What throws is not counted.
+  template <typename Body>
+  std::invoke_result_t<Body> timed(std::string_view name, OperationCost cost, Body body,
+                                   Arithmetic arithmetic = Arithmetic::f32) {
+    const Stopwatch watch;
+    if constexpr (std::is_void_v<std::invoke_result_t<Body>>) {
+      body();
+      profile_->add(name, watch.seconds(), cost.bytes, cost.flops, arithmetic);
+    } else {
+      auto result = body();
+      profile_->add(name, watch.seconds(), cost.bytes, cost.flops, arithmetic);
+      return result;
+    }
+  }
+
+  static double matrix_bytes(const Matrix& matrix) {
+    return static_cast<double>(matrix.rows * matrix.cols) * sizeof(float);
+  }
+  double token_bytes(AttentionShape shape) const {
+    return static_cast<double>(inner_->kv_page_bytes(shape)) / static_cast<double>(inner_->kv_page_tokens());
+  }
+
+  std::unique_ptr<Backend> inner_;
+  std::shared_ptr<Profile> profile_;
+};
+
+}  // namespace
+
+std::unique_ptr<Backend> make_profiling_backend(std::unique_ptr<Backend> inner, std::shared_ptr<Profile> profile) {
+  return std::make_unique<ProfilingBackend>(std::move(inner), std::move(profile));
+}
+
+}  // namespace bamba::backend

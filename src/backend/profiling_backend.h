@@ -1,0 +1,15 @@
+// A backend that does nothing itself: it hands every operation to another one and counts what that takes.
+#pragma once
+
+#include <bamba/profile.h>
+
+#include <memory>
+
+#include "backend/backend.h"
+
+namespace bamba::backend {
+
+/// Results are those of `inner`, bit for bit. A linear layer's operation bears its weight's label.
+std::unique_ptr<Backend> make_profiling_backend(std::unique_ptr<Backend> inner, std::shared_ptr<Profile> profile);
+
+}  // namespace bamba::backend
