@@ -231,6 +231,9 @@ TEST(CpuBackend, RoofIsMeasured) {
   EXPECT_GT(roof.read_bytes_per_second, 1e8);
   EXPECT_LT(roof.read_bytes_per_second, 1e14);
   EXPECT_GT(roof.f32_flops_per_second, 1e8);
+  EXPECT_LT(roof.f32_flops_per_second, 1e14);
+  EXPECT_GT(roof.int8_ops_per_second, 1e8);
+  EXPECT_LT(roof.int8_ops_per_second, 1e15);
   EXPECT_FALSE(cpu_target_name().empty());
 }
 

@@ -135,11 +135,63 @@ TEST(Bench, JsonHasTheFigures) {
   ASSERT_EQ(result.exit_code, 0) << result.err;
   const auto line = result.json();
   for (const char* key : {"prompt_tokens_per_second", "decode_tokens_per_second", "time_to_first_token",
-                          "weight_bytes_per_token", "machine_read_bytes_per_second", "share_of_read_bandwidth"}) {
+                          "weight_bytes_per_token", "machine_read_bytes_per_second", "share_of_read_bandwidth",
+                          "machine_int8_ops_per_second", "prompt_share_of_peak", "decode_share_of_bound",
+                          "decode_bytes_per_step", "peak_memory_bytes", "load_seconds", "bits_per_weight"}) {
     EXPECT_GT(line[key].get<double>(), 0) << key;
   }
   EXPECT_EQ(line["state_bytes"], 2 * (160 * 4 + 128 * 16) * 4);
   EXPECT_EQ(run_bamba({"bench", "--shape", "tiny", "-m", tiny_model()}).exit_code, 2);
+}
+
+TEST(Bench, ProfileAddsUp) {
+  const ProgramResult result = run_bamba({"bench", "--shape", "demo", "--prompt", "64", "--gen", "8", "--repeat", "2",
+                                          "--weights", "bf16", "--profile", "--json"});
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  const auto line = result.json();
+  for (const char* phase : {"prompt", "decode"}) {
+    const auto& profile = line["profile"][phase];
+    double share = profile["outside_seconds"].get<double>() / profile["seconds"].get<double>();
+    bool has_scan = false;
+    for (const auto& operation : profile["operations"]) {
+      share += operation["share_of_time"].get<double>();
+      EXPECT_GE(operation["share_of_roof"].get<double>(), 0);
+      if (operation["name"] == "selective_scan") {
+        has_scan = true;
+        EXPECT_EQ(operation["calls"], 5);  // Mamba layers of the demo shape, a prompt or a step
+      }
+    }
+    EXPECT_NEAR(share, 1, 1e-6) << phase;
+    EXPECT_GE(profile["outside_seconds"].get<double>(), 0);
+    EXPECT_TRUE(has_scan);
+  }
+  const ProgramResult text = run_bamba({"bench", "--shape", "tiny", "--gen", "2", "--repeat", "1", "--profile"});
+  EXPECT_NE(text.out.find("linear mamba.in_proj"), std::string::npos);
+  EXPECT_NE(text.out.find("all linear"), std::string::npos);
+}
+
+TEST(Bench, ContextLengthensTheState) {
+  const auto bench = [](const std::string& context) {
+    const ProgramResult result = run_bamba({"bench", "--shape", "demo", "--prompt", "8", "--gen", "4", "--repeat", "1",
+                                            "--batch", "2", "--context", context, "--json"});
+    EXPECT_EQ(result.exit_code, 0) << result.err;
+    return result.json();
+  };
+  const auto none = bench("0");
+  const auto one = bench("1");  // nothing to read ahead
+  const auto long_one = bench("1000");
+  EXPECT_EQ(one["context"], 1);
+  EXPECT_GT(long_one["state_bytes_at_end"].get<double>(), none["state_bytes_at_end"].get<double>());
+  // A step of two sequences reads the keys and values of 1000 tokens more.
+  EXPECT_NEAR(long_one["decode_bytes_per_step"].get<double>() - none["decode_bytes_per_step"].get<double>(),
+              2 * 1000 * none["kv_bytes_per_token"].get<double>(), 1);
+  EXPECT_EQ(run_bamba({"bench", "--shape", "tiny", "--context", "-1"}).exit_code, 2);
+}
+
+TEST(Bench, LayersGoWithAShape) {
+  const ProgramResult result = run_bamba({"bench", "-m", tiny_model(), "--layers", "1"});
+  EXPECT_EQ(result.exit_code, 2);
+  EXPECT_NE(result.err.find("--layers"), std::string::npos) << result.err;
 }
 
 TEST(Eval, AWindowOfOneTokenIsRefused) {

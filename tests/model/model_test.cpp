@@ -321,6 +321,33 @@ TEST(FromConfig, IsTheSameForTheSameSeedAndEqualsItsCheckpoint) {
   EXPECT_NE(0, std::memcmp(x.raw(), y.raw(), x.nbytes()));
 }
 
+TEST(FromConfig, RepeatedMatricesAreDrawnFromTheSameDistribution) {
+  test::Rng rng(6);
+  BambaConfig config = test::random_config(rng);
+  config.vocab_size = 40'000;  // more values than the block has
+  config.initializer_range = 0.02;
+  config.pad_token_id = 3;
+  InitOptions init;
+  init.matrices = MatrixInit::repeated;
+  RunOptions one;
+  one.threads = 1;
+  expect_same_model(BambaForCausalLM::from_config(config, init, one), BambaForCausalLM::from_config(config, init));
+  const TempFolder folder;
+  init_checkpoint(folder.path(), config, init, DType::f32, uint64_t{1} << 40);
+  expect_same_model(BambaForCausalLM::from_config(config, init), BambaForCausalLM::from_pretrained(folder.path()));
+
+  const auto checkpoint = Checkpoint::open(folder.path());
+  const Tensor embedding = checkpoint.tensor("model.embed_tokens.weight");
+  const auto values = embedding.data<float>();
+  const auto width = static_cast<size_t>(config.hidden_size);
+  double squares = 0;
+  for (const float value : values) squares += value * value;
+  EXPECT_NEAR(std::sqrt(squares / static_cast<double>(values.size())), 0.02, 0.001);
+  for (size_t i = 3 * width; i < 4 * width; ++i) EXPECT_EQ(values[i], 0.0f);
+  // Rows start at different places of the block.
+  EXPECT_NE(0, std::memcmp(&values[0], &values[width], width * sizeof(float)));
+}
+
 TEST(FromConfig, FollowsTheInitialisationRules) {
   BambaConfig config = BambaConfig::from_pretrained(golden_path("a_base"));
   const TempFolder folder;
