@@ -11,7 +11,7 @@ struct Int8Peak {
   std::string_view instruction;  ///< "AVX-512 VNNI", "AVX-VNNI", "AVX-512", "AVX2", "SSSE3", "plain"
   bool (*available)();
   void (*run)(int64_t rounds);  ///< `rounds` rounds, at least one, of independent chains
-  int64_t ops_per_round;  ///< a multiply-add is two
+  int64_t ops_per_round;        ///< a multiply-add is two
 };
 
 /// All that this build knows, best first; the last one runs anywhere.
