@@ -7,6 +7,7 @@
 #include <bamba/dtype.h>
 #include <bamba/error.h>
 #include <bamba/generation.h>
+#include <bamba/kv_format.h>
 #include <bamba/machine.h>
 #include <bamba/model.h>
 #include <bamba/profile.h>

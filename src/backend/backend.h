@@ -10,6 +10,7 @@
 #pragma once
 
 #include <bamba/dtype.h>
+#include <bamba/kv_format.h>
 #include <bamba/tensor.h>
 #include <bamba/weight_format.h>
 
@@ -109,6 +110,7 @@ struct AttentionShape {
   int64_t n_kv_heads;
   int64_t head_dim;
   int64_t rotary_dim;
+  KvFormat kv = KvFormat::f32;  ///< what the pages hold
 };
 
 /// What the device can do at best.
@@ -182,15 +184,17 @@ class Backend {
   virtual void rotate(Matrix heads, int64_t n_heads, int64_t head_dim, int64_t rotary_dim, const float* cos_sin) = 0;
 
   // --- paged keys and values ----------------------------------------------------------------------------------
+  // Pages are opaque: float* is only their address; shape.kv says what a device keeps there.
   /// Tokens of one page, and bytes of one page of one attention layer (keys and values of all KV heads).
   virtual int64_t kv_page_tokens() const = 0;
   virtual size_t kv_page_bytes(AttentionShape shape) const = 0;
-  /// Writes keys and values of the sequences' new tokens; pages[i] covers tokens [0, start + count) of sequence i.
+  /// Writes keys and values of the sequences' new tokens, rounded to nearest even where pages are bf16; pages[i] covers
+  /// tokens [0, start + count) of sequence i.
   virtual void kv_append(Matrix keys, Matrix values, std::span<const SequenceRows> sequences,
                          std::span<float* const* const> pages, AttentionShape shape) = 0;
-  /// Host copies [n_kv_heads, tokens, head_dim] of tokens [0, tokens).
+  /// Host copies [n_kv_heads, tokens, head_dim] of tokens [0, tokens), exact.
   virtual void kv_read(float* const* pages, int64_t tokens, AttentionShape shape, float* keys, float* values) = 0;
-  /// Inverse of kv_read, for restoring a saved state.
+  /// Inverse of kv_read, for restoring a saved state; rounds as kv_append does.
   virtual void kv_write(float* const* pages, int64_t tokens, AttentionShape shape, const float* keys,
                         const float* values) = 0;
 

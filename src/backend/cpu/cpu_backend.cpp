@@ -112,7 +112,7 @@ class CpuBackend final : public Backend {
 
   int64_t kv_page_tokens() const override { return cpu::kPageTokens; }
   size_t kv_page_bytes(AttentionShape shape) const override {
-    return static_cast<size_t>(cpu::PageLayout(shape).page_floats) * sizeof(float);
+    return static_cast<size_t>(cpu::PageLayout(shape).page_bytes);
   }
   void kv_append(Matrix keys, Matrix values, std::span<const SequenceRows> sequences,
                  std::span<float* const* const> pages, AttentionShape shape) override {
