@@ -10,6 +10,7 @@
 
 #include <bamba/cache.h>
 #include <bamba/config.h>
+#include <bamba/kv_format.h>
 #include <bamba/profile.h>
 #include <bamba/progress.h>
 #include <bamba/sequence_state.h>
@@ -32,6 +33,7 @@ struct RunOptions {
   std::string device = "cpu";           ///< "cpu"; others throw Error(unsupported)
   int threads = 0;                      ///< 0: as many as the process may use
   std::optional<WeightFormat> weights;  ///< empty: the config's dtype, or else the tensors' own
+  std::optional<KvFormat> kv;           ///< keys and values of attention layers; empty: default_kv_format(weights)
   ScanForm scan = ScanForm::recurrent;
   /// Longer inputs run in passes of at most this many tokens, which bounds the memory for activations. The result does
   /// not depend on it (with ScanForm::recurrent bit for bit).
@@ -137,6 +139,7 @@ struct ModelInfo {
   size_t state_bytes = 0;             ///< of a SequenceState, before any keys and values
   size_t kv_bytes_per_token = 0;      ///< growth of a SequenceState per token
   WeightFormat weights = WeightFormat::f32;
+  KvFormat kv = KvFormat::f32;
 };
 
 /// The decoder without the language-model head. Copies share the loaded model; calls from several threads take turns.
@@ -148,7 +151,9 @@ class BambaModel {
 
   /// The empty sequence. Throws Error(out_of_memory).
   SequenceState new_state() const;
-  /// Restores a file of SequenceState::save(). Throws Error(invalid_file) when it is damaged or another model's.
+  /// Restores a file of SequenceState::save(). Keys and values that were saved in another KvFormat than this model's
+  /// are converted: bf16 to f32 exactly, f32 to bf16 by rounding to nearest even, as they would have been when they
+  /// were made. Throws Error(invalid_file) when the file is damaged or another model's.
   SequenceState load_state(const std::filesystem::path& path) const;
 
   /// Transformers' BambaModel.forward; throws as BambaForCausalLM::forward does.

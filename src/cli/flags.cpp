@@ -52,13 +52,28 @@ void add_model_flag(CLI::App& command, ModelFlags& flags) {
       ->type_name("DIR");
 }
 
+namespace {
+constexpr const char* kRunGroup = "Running the model";
+}
+
+void add_kv_flag(CLI::App& command, ModelFlags& flags) {
+  command
+      .add_option(
+          "--kv", flags.kv,
+          "Format of attention keys and values in memory (default: f32; bf16 halves the memory and the reading)")
+      ->type_name("f32|bf16")
+      ->check(one_of({"f32", "bf16"}))
+      ->group(kRunGroup);
+}
+
 void add_run_flags(CLI::App& command, ModelFlags& flags) {
-  const std::string group = "Running the model";
+  const std::string group = kRunGroup;
   command.add_option("--device", flags.device, "Where it runs: cpu")->type_name("NAME")->group(group);
   command.add_option("--weights", flags.weights, "Format of the weights in memory (default: the checkpoint's own)")
       ->type_name("f32|bf16|f16")
       ->check(one_of({"f32", "bf16", "f16"}))
       ->group(group);
+  add_kv_flag(command, flags);
   command.add_option("--threads", flags.threads, "Threads (default 0: all processors); results do not depend on it")
       ->type_name("N")
       ->check(whole_number(0, 1024))
@@ -101,6 +116,7 @@ RunOptions run_options(const ModelFlags& flags) {
   options.device = flags.device;
   options.threads = flags.threads;
   if (!flags.weights.empty()) options.weights = weight_format_from_name(flags.weights);
+  if (!flags.kv.empty()) options.kv = kv_format_from_name(flags.kv);
   options.scan = flags.scan == "chunked" ? ScanForm::chunked : ScanForm::recurrent;
   return options;
 }

@@ -16,17 +16,19 @@
 
 namespace bamba::cli {
 
-/// -m, --device, --weights, --threads, --scan.
+/// -m, --device, --weights, --kv, --threads, --scan.
 struct ModelFlags {
   std::string model;
   std::string device = "cpu";
   std::string weights;
+  std::string kv;
   std::string scan = "recurrent";
   int threads = 0;
 };
 
 void add_model_flag(CLI::App& command, ModelFlags& flags);
 void add_run_flags(CLI::App& command, ModelFlags& flags);
+void add_kv_flag(CLI::App& command, ModelFlags& flags);
 
 /// -m, or else the demo model: $BAMBA_MODEL, the installed share/bamba/models/demo, the source tree's models/demo.
 /// Throws Error(io) when there is no such folder.

@@ -31,6 +31,7 @@ struct Found {
   BambaConfig config;
   Checkpoint checkpoint;
   std::optional<Tokenizer> tokenizer;
+  KvFormat kv = KvFormat::f32;
   int64_t parameters = 0;                   // as stored
   std::map<std::string, int64_t> by_dtype;  // elements of each type
 };
@@ -39,8 +40,17 @@ Found look(const InfoFlags& flags) {
   ModelFlags model = flags.model;
   if (!flags.folder.empty()) model.model = flags.folder;
   const std::filesystem::path directory = model_directory(model);
-  Found found{directory, BambaConfig::from_pretrained(directory), Checkpoint::open(directory), load_tokenizer(model), 0,
+  Found found{directory,
+              BambaConfig::from_pretrained(directory),
+              Checkpoint::open(directory),
+              load_tokenizer(model),
+              KvFormat::f32,
+              0,
               {}};
+  // What loading the folder without --weights would choose.
+  const WeightFormat stored =
+      found.config.dtype == DType::bf16 || found.config.dtype == DType::f16 ? WeightFormat::bf16 : WeightFormat::f32;
+  found.kv = kv_format_from_name(model.kv).value_or(default_kv_format(stored));
   for (const std::string& name : found.checkpoint.names()) {
     const SafetensorsEntry& entry = found.checkpoint.entry(name);
     const int64_t count = shape_numel(entry.shape);
@@ -57,9 +67,10 @@ void print_json(const Found& found, bool tensors, Output& out) {
   line["parameters_by_dtype"] = found.by_dtype;
   line["weight_bytes"] = found.checkpoint.total_bytes();
   line["files"] = found.checkpoint.files().size();
-  const StateSize state = state_size(found.config);
+  const StateSize state = state_size(found.config, found.kv);
   line["state_bytes"] = state.fixed_bytes;
   line["kv_bytes_per_token"] = state.bytes_per_token;
+  line["kv"] = kv_format_name(found.kv);
   line["vocab_size"] = found.config.vocab_size;
   line["tokenizer"] = nullptr;
   if (found.tokenizer) {
@@ -96,7 +107,7 @@ void print_text(const Found& found, bool tensors, Output& out) {
   };
   std::string formats;
   for (const auto& [name, count] : found.by_dtype) formats += (formats.empty() ? "" : ", ") + name;
-  const StateSize state = state_size(config);
+  const StateSize state = state_size(config, found.kv);
   row("model", found.directory.string());
   row("parameters", str(with_thousands(found.parameters), " (", formats, ")"));
   const size_t files = found.checkpoint.files().size();
@@ -115,7 +126,8 @@ void print_text(const Found& found, bool tensors, Output& out) {
   }
   row("context", str(with_thousands(config.max_position_embeddings), " tokens"));
   row("state", str(human_bytes(static_cast<double>(state.fixed_bytes)), " a sequence, and ",
-                   human_bytes(static_cast<double>(state.bytes_per_token)), " a token"));
+                   human_bytes(static_cast<double>(state.bytes_per_token)), " a token (keys and values in ",
+                   kv_format_name(found.kv), ")"));
   row("vocabulary", str(with_thousands(config.vocab_size), config.tie_word_embeddings ? ", tied" : ""));
   if (found.tokenizer) {
     row("tokenizer", str(with_thousands(found.tokenizer->vocab_size()), " tokens, ",
@@ -149,6 +161,7 @@ void add_info(CLI::App& program, Command& chosen) {
   CLI::App& command = *program.add_subcommand("info", "Show what a checkpoint folder holds");
   const auto folder = command.add_option("folder", flags->folder, "The folder (default: as for -m)")->type_name("DIR");
   command.add_option("-m,--model", flags->model.model, "The same")->type_name("DIR")->excludes(folder);
+  add_kv_flag(command, flags->model);
   command.add_flag("--tensors", flags->tensors, "List all tensors too");
   command.add_flag("--json", flags->json, "One JSON object");
   command.footer(

@@ -44,7 +44,8 @@ BambaModel::Impl::Impl(const BambaConfig& config_, const RunOptions& options_,
       device(std::move(device_)),
       weights(build_weights(config, format, *device, source)),
       rope(config),
-      context(std::make_shared<StateContext>(device, config, fingerprint_of(config, weights))),
+      context(std::make_shared<StateContext>(device, config, options.kv.value_or(default_kv_format(format)),
+                                             fingerprint_of(config, weights))),
       workspace(*device) {}
 
 const BambaConfig& BambaModel::config() const {
@@ -69,6 +70,7 @@ ModelInfo BambaModel::info() const {
   info.kv_bytes_per_token =
       context.attention_layers * context.page_bytes() / static_cast<size_t>(context.backend->kv_page_tokens());
   info.weights = impl_->format;
+  info.kv = context.attention.kv;
   return info;
 }
 

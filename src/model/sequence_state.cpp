@@ -8,7 +8,7 @@
 
 namespace bamba {
 
-StateContext::StateContext(std::shared_ptr<backend::Backend> backend_, const BambaConfig& config_,
+StateContext::StateContext(std::shared_ptr<backend::Backend> backend_, const BambaConfig& config_, KvFormat kv,
                            uint64_t fingerprint_)
     : backend(std::move(backend_)),
       config(config_),
@@ -21,7 +21,7 @@ StateContext::StateContext(std::shared_ptr<backend::Backend> backend_, const Bam
            config.mamba_chunk_size,
            static_cast<float>(config.time_step_limit[0]),
            static_cast<float>(config.time_step_limit[1])},
-      attention{config.num_attention_heads, config.num_key_value_heads, config.head_dim(), config.rotary_dim()} {
+      attention{config.num_attention_heads, config.num_key_value_heads, config.head_dim(), config.rotary_dim(), kv} {
   for (const LayerType type : config.layers_block_type()) {
     index_in_kind.push_back(type == LayerType::mamba ? mamba_layers++ : attention_layers++);
   }

@@ -1,4 +1,5 @@
 // Sequence states on disk: a safetensors file with one tensor a cache entry, in the shapes of the public accessors.
+#include <algorithm>
 #include <charconv>
 #include <cstring>
 
@@ -24,14 +25,14 @@ std::string hex(uint64_t value) {
   return {text, end};
 }
 
-/// FNV-1a over the elements of all tensors in order: a flipped bit on disk must not become a wrong continuation.
+/// FNV-1a over the 32-bit words of all tensors in order: a flipped bit on disk must not become a wrong continuation.
 class Checksum {
  public:
   void add(const Tensor& tensor) {
     const auto* words = static_cast<const char*>(tensor.raw());
     for (size_t i = 0; i < tensor.nbytes(); i += sizeof(uint32_t)) {
       uint32_t word = 0;
-      std::memcpy(&word, words + i, sizeof(word));
+      std::memcpy(&word, words + i, std::min(sizeof(word), tensor.nbytes() - i));  // bf16 may end with half a word
       hash_ = (hash_ ^ word) * 0x100000001B3ULL;
       hash_ ^= hash_ >> 32;
     }
@@ -70,8 +71,7 @@ class StateFile {
   }
 
   Tensor take(const std::string& name, const Shape& shape) {
-    if (!file_.contains(name)) reject("the tensor ", name, " is missing");
-    Tensor tensor = file_.tensor(name);
+    Tensor tensor = existing(name);
     if (tensor.dtype() != DType::f32 || tensor.shape() != shape) {
       reject("the tensor ", name, " is ", tensor.describe(), "; this model's is F32 ", list_str<int64_t>(shape));
     }
@@ -79,11 +79,27 @@ class StateFile {
     return tensor;
   }
 
+  /// Keys or values, which a model with pages in bf16 saved as such; in f32.
+  Tensor take_kv(const std::string& name, const Shape& shape) {
+    Tensor tensor = existing(name);
+    if ((tensor.dtype() != DType::f32 && tensor.dtype() != DType::bf16) || tensor.shape() != shape) {
+      reject("the tensor ", name, " is ", tensor.describe(), "; this model's is F32 or BF16 ",
+             list_str<int64_t>(shape));
+    }
+    checksum_.add(tensor);
+    return tensor.to(DType::f32);
+  }
+
   void check_sum() const {
     if (metadata("checksum") != checksum_.text()) reject("the file is damaged: its checksum does not fit its tensors");
   }
 
  private:
+  Tensor existing(const std::string& name) const {
+    if (!file_.contains(name)) reject("the tensor ", name, " is missing");
+    return file_.tensor(name);
+  }
+
   std::string path_;
   SafetensorsFile file_;
   Checksum checksum_;
@@ -102,8 +118,10 @@ void save_sequence_state(const SequenceState& state, const std::filesystem::path
       tensors.emplace_back(name_of(layer, "ssm_state"), state.ssm_state(layer));
     } else {
       auto [keys, values] = keys_and_values(state.impl(), layer);
-      tensors.emplace_back(name_of(layer, "key"), std::move(keys));
-      tensors.emplace_back(name_of(layer, "value"), std::move(values));
+      // Pages in bf16 are saved as bf16: half the file, and exact.
+      const DType type = context.attention.kv == KvFormat::bf16 ? DType::bf16 : DType::f32;
+      tensors.emplace_back(name_of(layer, "key"), keys.to(type));
+      tensors.emplace_back(name_of(layer, "value"), values.to(type));
     }
   }
   Checksum checksum;
@@ -145,8 +163,8 @@ SequenceState load_sequence_state(const std::shared_ptr<const StateContext>& con
       tensors.push_back(file.take(name_of(layer, "ssm_state"), {scan.n_heads, scan.d_head, scan.d_state}));
     } else {
       const Shape shape{attention.n_kv_heads, length, attention.head_dim};
-      tensors.push_back(file.take(name_of(layer, "key"), shape));
-      tensors.push_back(file.take(name_of(layer, "value"), shape));
+      tensors.push_back(file.take_kv(name_of(layer, "key"), shape));
+      tensors.push_back(file.take_kv(name_of(layer, "value"), shape));
     }
   }
   file.check_sum();

@@ -12,7 +12,8 @@
 namespace bamba {
 
 struct StateContext {
-  StateContext(std::shared_ptr<backend::Backend> backend_, const BambaConfig& config_, uint64_t fingerprint_);
+  StateContext(std::shared_ptr<backend::Backend> backend_, const BambaConfig& config_, KvFormat kv,
+               uint64_t fingerprint_);
 
   std::shared_ptr<backend::Backend> backend;
   BambaConfig config;

@@ -1,9 +1,14 @@
 // Attention over paged keys and values: against the float64 reference, and to the bit against itself however it is cut.
+#include <algorithm>
+#include <bit>
+
 #include "backend/reference.h"
 #include "backend/support.h"
 
 namespace bamba::backend {
 namespace {
+
+constexpr KvFormat kFormats[] = {KvFormat::f32, KvFormat::bf16};
 
 using testing::Random;
 using testing::Rows;
@@ -30,6 +35,14 @@ struct AttentionCase {
     }
   }
   int64_t width() const { return shape.n_kv_heads * shape.head_dim; }
+
+  /// What the pages hold after kv_append of such values.
+  std::vector<float> stored(std::vector<float> values_in) const {
+    if (shape.kv == KvFormat::bf16) {
+      for (float& v : values_in) v = to_float(to_bf16(v));
+    }
+    return values_in;
+  }
 
   struct Pages {
     std::vector<std::vector<std::vector<float>>> memory;
@@ -100,6 +113,8 @@ struct AttentionCase {
       const SequenceRows& rows = sequences[s];
       const int64_t total = rows.start + rows.count;
       append(cpu, s, 0, total, pages);
+      const auto stored_keys = stored(keys[s]);
+      const auto stored_values = stored(values[s]);
       std::vector<float> weights(static_cast<size_t>(shape.n_heads * rows.count * (total + 2)), testing::kPoison);
       cpu.attention_weights(queries.view(), rows, pages.pointers[s].data(), shape, weights.data(),
                             rows.count * (total + 2), total + 2);
@@ -107,8 +122,9 @@ struct AttentionCase {
         for (int64_t h = 0; h < shape.n_heads; ++h) {
           const int64_t seen = rows.start + t + 1;
           const int64_t column = h / group * shape.head_dim;
-          const auto expected = reference::attention_weights(&queries.at(rows.first + t, h * shape.head_dim),
-                                                             keys[s].data() + column, width(), seen, shape.head_dim);
+          const auto expected =
+              reference::attention_weights(&queries.at(rows.first + t, h * shape.head_dim), stored_keys.data() + column,
+                                           width(), seen, shape.head_dim);
           const float* line = weights.data() + (h * rows.count + t) * (total + 2);
           // The scores' own rounding (up to 30 units of 2^-24, head_dim terms) moves a weight by that share of it.
           for (int64_t j = 0; j < seen; ++j) {
@@ -120,7 +136,7 @@ struct AttentionCase {
           for (int64_t e = 0; e < shape.head_dim; ++e) {
             double sum = 0;
             for (int64_t j = 0; j < seen; ++j) {
-              sum += expected[static_cast<size_t>(j)] * values[s][static_cast<size_t>(j * width() + column + e)];
+              sum += expected[static_cast<size_t>(j)] * stored_values[static_cast<size_t>(j * width() + column + e)];
             }
             const auto at = static_cast<size_t>((rows.first + t) * queries.view().cols + h * shape.head_dim + e);
             ASSERT_NEAR(got[at], sum, 2e-5) << "token " << t << " head " << h << " element " << e;
@@ -131,12 +147,15 @@ struct AttentionCase {
   }
 };
 
-TEST(CpuAttention, MatchesReference) {
+class CpuAttentionOf : public ::testing::TestWithParam<KvFormat> {};
+
+TEST_P(CpuAttentionOf, MatchesReference) {
   const auto cpu = make_cpu_backend(2);
   Random random(40);
   for (const int64_t head_dim : {4, 6, 15, 16, 17, 32, 63, 64, 65, 80, 128, 130}) {
     for (const auto& [heads, kv_heads] : {std::pair<int64_t, int64_t>{1, 1}, {4, 4}, {6, 2}, {5, 1}}) {
-      AttentionCase c(random, {heads, kv_heads, head_dim, 0}, {1, random.between(1, 90), random.between(1, 20)},
+      AttentionCase c(random, {heads, kv_heads, head_dim, 0, GetParam()},
+                      {1, random.between(1, 90), random.between(1, 20)},
                       {random.pick({0, 63, 64, 65, 127}), 0, random.between(0, 200)}, random.below(2) == 0 ? 1 : 8);
       c.check(*cpu);
       if (HasFatalFailure()) return;
@@ -144,14 +163,19 @@ TEST(CpuAttention, MatchesReference) {
   }
 }
 
+INSTANTIATE_TEST_SUITE_P(Formats, CpuAttentionOf, ::testing::Values(KvFormat::f32, KvFormat::bf16),
+                         [](const auto& instance) { return std::string(kv_format_name(instance.param)); });
+
 TEST(CpuAttention, EveryStartAndLengthAroundAPage) {
   const auto cpu = make_cpu_backend(1);
   Random random(41);
   for (int64_t start = 56; start <= 72; ++start) {
     for (const int64_t count : {1, 2, 7, 8, 9, 63, 64, 65, 66, 130}) {
-      AttentionCase c(random, {8, 1, 8, 0}, {count}, {start});  // 8 tokens a query block
-      c.check(*cpu);
-      if (HasFatalFailure()) return;
+      for (const KvFormat kv : kFormats) {
+        AttentionCase c(random, {8, 1, 8, 0, kv}, {count}, {start});  // 12 tokens a query block
+        c.check(*cpu);
+        if (HasFatalFailure()) return;
+      }
     }
   }
 }
@@ -159,19 +183,30 @@ TEST(CpuAttention, EveryStartAndLengthAroundAPage) {
 TEST(CpuAttention, LongSequence) {
   const auto cpu = make_cpu_backend(2);
   Random random(42);
-  AttentionCase c(random, {4, 2, 16, 0}, {40, 1500}, {1460, 0}, 4);
-  c.check(*cpu);
+  for (const KvFormat kv : kFormats) {
+    AttentionCase c(random, {4, 2, 16, 0, kv}, {40, 1500}, {1460, 0}, 4);
+    c.check(*cpu);
+  }
 }
 
 TEST(CpuAttention, UnwrittenPageMemoryIsNeverRead) {
   const auto cpu = make_cpu_backend(2);
   Random random(43);
+  // NaN and infinity as f32, and as each half of a pair of bf16.
+  const float poisons[] = {testing::kPoison,
+                           std::numeric_limits<float>::infinity(),
+                           std::bit_cast<float>(0x7FC07FC0U),
+                           std::bit_cast<float>(0x7F807F80U),
+                           3e38f,
+                           -1.0f};
   for (const int64_t head_dim : {4, 17, 64, 130}) {
-    AttentionCase c(random, {6, 2, head_dim, 0}, {1, 70, 5}, {70, 3, 126});
-    const auto expected = c.run(*cpu, 0.0f);
-    for (const float garbage : {testing::kPoison, std::numeric_limits<float>::infinity(), 3e38f, -1.0f}) {
-      ASSERT_TRUE(same_bits(c.run(*cpu, garbage), expected)) << garbage;
-      ASSERT_TRUE(same_bits(c.run(*cpu, garbage, nullptr, true), expected)) << garbage;
+    for (const KvFormat kv : kFormats) {
+      AttentionCase c(random, {6, 2, head_dim, 0, kv}, {1, 70, 5}, {70, 3, 126});
+      const auto expected = c.run(*cpu, 0.0f);
+      for (const float garbage : poisons) {
+        ASSERT_TRUE(same_bits(c.run(*cpu, garbage), expected)) << garbage;
+        ASSERT_TRUE(same_bits(c.run(*cpu, garbage, nullptr, true), expected)) << garbage;
+      }
     }
   }
 }
@@ -180,7 +215,8 @@ TEST(CpuAttention, AnyCutAnyCompanyAnyThreads) {
   Random random(44);
   for (int i = 0; i < 8; ++i) {
     const int64_t kv_heads = random.pick({1, 2, 4});
-    AttentionCase c(random, {kv_heads * random.pick({1, 3, 4, 80}), kv_heads, random.pick({8, 20, 64}), 0},
+    AttentionCase c(random,
+                    {kv_heads * random.pick({1, 3, 4, 80}), kv_heads, random.pick({8, 20, 64}), 0, kFormats[i % 2]},
                     {random.between(1, 300), 1, random.between(1, 20), 1},
                     {random.between(0, 100), random.between(0, 200), 63, 64}, random.below(2) == 0 ? 1 : 20);
     const auto expected = c.run(*make_cpu_backend(1), 0.0f);
@@ -193,11 +229,77 @@ TEST(CpuAttention, AnyCutAnyCompanyAnyThreads) {
   }
 }
 
+// Long contexts are cut into spans of 1024 tokens; with more threads than one, each span may be a task.
+TEST(CpuAttention, AnyCutAnyThreadsAcrossSpans) {
+  Random random(46);
+  for (const KvFormat kv : kFormats) {
+    for (const int64_t start : {1019, 2047, 3000}) {
+      AttentionCase c(random, {4, 2, 16, 0, kv}, {60, 1, 1}, {start, start + 30, 5}, 4);
+      const auto expected = c.run(*make_cpu_backend(1), 0.0f);
+      ASSERT_TRUE(same_bits(c.run(*make_cpu_backend(1), testing::kPoison, nullptr, true), expected)) << "one by one";
+      for (const int threads : {2, 3, 8}) {
+        const auto cpu = make_cpu_backend(threads);
+        ASSERT_TRUE(same_bits(c.run(*cpu, testing::kPoison), expected)) << threads;
+        ASSERT_TRUE(same_bits(c.run(*cpu, testing::kPoison, nullptr, true), expected)) << threads << ", one by one";
+        ASSERT_TRUE(same_bits(c.run(*cpu, testing::kPoison, &random), expected)) << threads << ", cut";
+      }
+    }
+  }
+}
+
+// Against keys and values that were never rounded. Rounding to bf16 moves each by at most 2^-9 of itself. A score then
+// moves by at most b = 2^-9 * sum |q_e k_e| / sqrt(head_dim), a softmax weight by a factor within exp(2 b), and the
+// output, a mean of values, by that share of the largest value, and by 2^-9 of it once more for the values' own
+// rounding.
+TEST(CpuAttention, Bf16PagesStayWithinTheirRounding) {
+  const auto cpu = make_cpu_backend(2);
+  Random random(47);
+  AttentionCase c(random, {4, 2, 64, 0, KvFormat::bf16}, {30}, {300});
+  const auto got = c.run(*cpu, testing::kPoison);
+  double worst = 0;
+  for (int64_t t = 0; t < 30; ++t) {
+    for (int64_t h = 0; h < 4; ++h) {
+      const int64_t seen = 301 + t;
+      const int64_t column = h / 2 * 64;
+      const float* query = &c.queries.at(t, h * 64);
+      const auto weights = reference::attention_weights(query, c.keys[0].data() + column, c.width(), seen, 64);
+      double score_error = 0;
+      for (int64_t j = 0; j < seen; ++j) {
+        double sum = 0;
+        for (int64_t e = 0; e < 64; ++e)
+          sum += std::abs(query[e] * c.keys[0][static_cast<size_t>(j * 128 + column + e)]);
+        score_error = std::max(score_error, std::ldexp(sum, -9) / 8);
+      }
+      for (int64_t e = 0; e < 64; ++e) {
+        double expected = 0;
+        double largest = 0;
+        for (int64_t j = 0; j < seen; ++j) {
+          const double value = c.values[0][static_cast<size_t>(j * 128 + column + e)];
+          expected += weights[static_cast<size_t>(j)] * value;
+          largest = std::max(largest, std::abs(value));
+        }
+        const double error = std::abs(got[static_cast<size_t>(t * 256 + h * 64 + e)] - expected);
+        ASSERT_LE(error, (std::expm1(2 * score_error) + std::ldexp(1, -9)) * largest + 2e-5);
+        worst = std::max(worst, error);
+      }
+    }
+  }
+  EXPECT_GT(worst, 2e-5) << "nothing was rounded";
+}
+
 TEST(CpuAttention, PagesCanBeReadAndWritten) {
   const auto cpu = make_cpu_backend(2);
   Random random(45);
-  for (const int64_t tokens : {1, 63, 64, 65, 200}) {
-    AttentionCase c(random, {3, 3, 18, 0}, {1}, {tokens - 1});
+  for (const auto& [tokens, kv] : {std::pair<int64_t, KvFormat>{1, KvFormat::f32},
+                                   {63, KvFormat::f32},
+                                   {64, KvFormat::bf16},
+                                   {65, KvFormat::f32},
+                                   {65, KvFormat::bf16},
+                                   {200, KvFormat::f32},
+                                   {200, KvFormat::bf16}}) {
+    AttentionCase c(random, {3, 3, 18, 0, kv}, {1}, {tokens - 1});
+    const auto stored_keys = c.stored(c.keys[0]);
+    const auto stored_values = c.stored(c.values[0]);
     auto pages = c.make_pages(*cpu, testing::kPoison);
     c.append(*cpu, 0, 0, tokens / 3, pages);
     c.append(*cpu, 0, tokens / 3, tokens - tokens / 3, pages);
@@ -210,8 +312,8 @@ TEST(CpuAttention, PagesCanBeReadAndWritten) {
         for (int64_t e = 0; e < 18; ++e) {
           const auto read = static_cast<size_t>((h * tokens + t) * 18 + e);
           const auto source = static_cast<size_t>(t * 54 + h * 18 + e);
-          ASSERT_EQ(keys[read], c.keys[0][source]);
-          ASSERT_EQ(values[read], c.values[0][source]);
+          ASSERT_EQ(keys[read], stored_keys[source]);
+          ASSERT_EQ(values[read], stored_values[source]);
         }
       }
     }

@@ -86,17 +86,19 @@ std::vector<float> all_operations() {
     keep(first);
     keep(second);
   }
-  {
-    const AttentionShape shape{6, 2, 20, 10};
+  for (const auto kv : {KvFormat::f32, KvFormat::bf16}) {
+    const AttentionShape shape{6, 2, 20, 10, kv};
     std::vector<std::vector<float>> pages(4, std::vector<float>(cpu->kv_page_bytes(shape) / sizeof(float)));
-    for (auto& page : pages) page = random.normals(static_cast<int64_t>(page.size()));
     float* first[] = {pages[0].data(), pages[1].data()};
     float* second[] = {pages[2].data(), pages[3].data()};
     float* const* tables[] = {first, second};
     Rows keys = Rows::normals(random, 101, 40);
     Rows values = Rows::normals(random, 101, 40);
+    Rows past = Rows::normals(random, 3 + 64, 40);
     Rows queries = Rows::normals(random, 101, 120, 3);
     Rows out(101, 120);
+    const SequenceRows past_rows[] = {{0, 3, 0}, {3, 64, 0}};
+    cpu->kv_append(past.view(), past.view(), past_rows, tables, shape);
     cpu->kv_append(keys.view(), values.view(), rows, tables, shape);
     cpu->attention(queries.view(), rows, tables, shape, out.view());
     keep(out.values());

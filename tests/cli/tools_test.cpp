@@ -49,6 +49,10 @@ TEST(Info, TextAndJson) {
   // One f32 state: 2 Mamba layers x (160 channels x 4 + 128 x 16) numbers; one attention layer: 2 x 2 heads x 16.
   EXPECT_EQ(line["state_bytes"], 2 * (160 * 4 + 128 * 16) * 4);
   EXPECT_EQ(line["kv_bytes_per_token"], 2 * 2 * 16 * 4);
+  EXPECT_EQ(line["kv"], "f32");
+  const auto half = run_bamba({"info", "-m", tiny_model(), "--json", "--kv", "bf16"}).json();
+  EXPECT_EQ(half["kv_bytes_per_token"], 2 * 2 * 16 * 2);
+  EXPECT_EQ(half["kv"], "bf16");
   int64_t parameters = 0;
   for (const auto& tensor : line["tensors"]) {
     int64_t count = 1;

@@ -53,6 +53,7 @@ TEST(Usage, NumbersOutOfRangeNameTheFlag) {
                                                      {"--num-beams", "0"},
                                                      {"--threads", "abc"},
                                                      {"--weights", "int3"},
+                                                     {"--kv", "f16"},
                                                      {"--early-stopping", "perhaps"},
                                                      {"--seed", "-1"}};
   for (const auto& words : bad) {

@@ -328,8 +328,8 @@ void attend_spans(Context& context, const Attention& call, int64_t work) {
     const int64_t kv_head = group / call.blocks;
     const auto at = call.place(group % call.blocks);
     float* memory = scratch.floats(block_floats(call.rows(), call.layout));
-    const QueryBlock block = make_block(call.queries, call.sequences[at.sequence], at.token0, at.tokens, kv_head,
-                                        call.shape, memory);
+    const QueryBlock block =
+        make_block(call.queries, call.sequences[at.sequence], at.token0, at.tokens, kv_head, call.shape, memory);
     if (span < block.spans()) call.span(block, at, kv_head, span, call.sums(sums_of(group, span), block));
   });
   context.parallel(groups, groups * call.spans * call.sums_floats(), [&](int64_t group, Scratch& scratch) HWY_ATTR {
@@ -365,8 +365,7 @@ void attention(Context& context, Matrix queries, std::span<const SequenceRows> s
 
 template <typename Element>
 void raw_scores(const QueryBlock& block, int64_t page, int64_t kv_head, float* const* pages, const PageLayout& layout) {
-  page_scores(block, 0,
-              PageMatrix<Element>{layout.keys<Element>(pages[page], kv_head), layout.head_dim, kPageTokens});
+  page_scores(block, 0, PageMatrix<Element>{layout.keys<Element>(pages[page], kv_head), layout.head_dim, kPageTokens});
 }
 
 void attention_weights(Context& context, Matrix queries, SequenceRows rows, float* const* pages,
@@ -379,8 +378,7 @@ void attention_weights(Context& context, Matrix queries, SequenceRows rows, floa
     const int64_t kv_head = task % shape.n_kv_heads;
     float* memory = scratch.floats(Sums::floats(heads, 0) + block_floats(heads, layout));
     const Sums sums(memory, heads, 0);
-    const QueryBlock block =
-        make_block(queries, rows, token, 1, kv_head, shape, memory + Sums::floats(heads, 0));
+    const QueryBlock block = make_block(queries, rows, token, 1, kv_head, shape, memory + Sums::floats(heads, 0));
     sums.clear(heads, 0);
     // First pass: raw scores to their places and the softmax's maximum and total; second pass: the weights.
     for (int64_t page = 0; page < block.pages(); ++page) {
