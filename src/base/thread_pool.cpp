@@ -1,5 +1,6 @@
 #include "base/thread_pool.h"
 
+#include <pthread.h>
 #include <sched.h>
 
 #include <algorithm>
@@ -24,6 +25,14 @@ void relax() {
 #endif
 }
 
+/// Advice: where the system refuses it, the thread runs wherever it did.
+void bind(std::thread& thread, int cpu) {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  CPU_SET(cpu, &set);
+  static_cast<void>(pthread_setaffinity_np(thread.native_handle(), sizeof(set), &set));
+}
+
 }  // namespace
 
 int available_cpus() {
@@ -39,6 +48,7 @@ ThreadPool::ThreadPool(int threads) {
   may_spin_ = threads <= cpus;
   workers_.reserve(static_cast<size_t>(threads - 1));
   for (int i = 1; i < threads; ++i) workers_.emplace_back([this, i] { worker_main(i); });
+  if (threads == cpus && threads > 1) bind_workers();
 }
 
 ThreadPool::~ThreadPool() {
@@ -48,6 +58,38 @@ ThreadPool::~ThreadPool() {
   }
   start_.notify_all();
   for (auto& worker : workers_) worker.join();
+}
+
+void ThreadPool::bind_workers() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  if (sched_getaffinity(0, sizeof(set), &set) != 0) return;
+  const int here = sched_getcpu();
+  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
+    if (!CPU_ISSET(cpu, &set)) continue;
+    if (free_cpu_ < 0 && (cpu == here || worker_cpus_.size() == workers_.size())) {
+      free_cpu_ = cpu;
+    } else {
+      worker_cpus_.push_back(cpu);
+    }
+  }
+  if (worker_cpus_.size() != workers_.size() || free_cpu_ < 0) {  // the mask changed meanwhile
+    worker_cpus_.clear();
+    return;
+  }
+  for (size_t i = 0; i < workers_.size(); ++i) bind(workers_[i], worker_cpus_[i]);
+}
+
+/// The worker on the caller's processor goes to the free one. Callers seldom move, so this costs a look at the
+/// processor's number.
+void ThreadPool::make_room_for_caller() {
+  if (worker_cpus_.empty()) return;
+  const int here = sched_getcpu();
+  if (here == free_cpu_) return;
+  const auto taken = std::find(worker_cpus_.begin(), worker_cpus_.end(), here);
+  if (taken == worker_cpus_.end()) return;  // the caller has another mask than the pool
+  bind(workers_[static_cast<size_t>(taken - worker_cpus_.begin())], free_cpu_);
+  std::swap(*taken, free_cpu_);
 }
 
 /// Returns when the condition holds or after kSpin; at once when a spinning thread would take another's processor.
@@ -101,6 +143,7 @@ void ThreadPool::parallel_for(int64_t tasks, FunctionRef<void(int64_t, int)> bod
     return;
   }
   const std::lock_guard turn(turn_);
+  make_room_for_caller();
   {
     const std::lock_guard lock(mutex_);
     body_ = &body;

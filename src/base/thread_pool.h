@@ -16,6 +16,11 @@ namespace bamba {
 /// Processors this process may run on (its affinity mask), at least 1.
 int available_cpus();
 
+/// When a pool takes all processors of the process, each worker is bound to one of them, so that the scheduler cannot
+/// put two threads of a loop on one processor while another idles. The calling thread belongs to whoever called and is
+/// never bound: the workers make room for it, wherever it runs when a loop begins. A pool that leaves processors free
+/// or has more threads than there are is not bound. The processors are those of the affinity mask that the constructor
+/// finds; one that is changed later does not move the workers.
 class ThreadPool {
  public:
   /// threads <= 0: available_cpus().
@@ -33,6 +38,8 @@ class ThreadPool {
   void parallel_for(int64_t tasks, FunctionRef<void(int64_t task, int worker)> body);
 
  private:
+  void bind_workers();
+  void make_room_for_caller();
   void worker_main(int worker);
   void work(int worker);
   template <typename Condition>
@@ -41,6 +48,10 @@ class ThreadPool {
   std::vector<std::thread> workers_;
   std::mutex turn_;  // one loop at a time
   bool may_spin_;    // every thread can have a processor of its own
+
+  // Under turn_. Empty when the workers are not bound.
+  std::vector<int> worker_cpus_;
+  int free_cpu_ = -1;  // of the process's, where no worker is
 
   // All written under mutex_; the atomics are also watched without it, by threads that spin.
   std::mutex mutex_;
