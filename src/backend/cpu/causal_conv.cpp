@@ -20,6 +20,10 @@ using cpu::Scratch;
 // keep the taps' weights and the window in L1.
 constexpr int64_t kChannelBlock = 256;
 
+// A block's inputs of one token are a short piece of a long row, too short for the processor to see what comes: they
+// are asked for this many tokens ahead.
+constexpr int64_t kFetchAhead = 4;
+
 struct ConvTask {
   Matrix in;
   Matrix out;
@@ -40,8 +44,10 @@ void convolve(const ConvTask& task, int64_t c0, int64_t c1, Function function) {
   const int64_t width = task.shape.width;
   for (int64_t t = 0; t < task.rows.count; ++t) {
     float* target = task.out.data + (task.rows.first + t) * task.out.stride;
+    const float* coming = task.input(std::min(t + kFetchAhead, task.rows.count - 1));
     for (int64_t c = c0; c < c1; c += kLanes) {
       const int64_t left = c1 - c;
+      __builtin_prefetch(coming + c);
       auto sum = task.bias != nullptr ? load_n(task.bias + c, left) : hn::Zero(F32());
       for (int64_t k = 0; k < width; ++k) {
         sum = hn::MulAdd(load_n(task.weight + k * task.shape.channels + c, left),
