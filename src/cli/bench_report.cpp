@@ -79,6 +79,7 @@ Json bench_json(const BenchReport& report) {
   out["model"] = report.model;
   out["parameters"] = report.info.parameters;
   out["weights"] = weight_format_name(report.info.weights);
+  out["kv"] = kv_format_name(report.info.kv);
   out["weight_bytes"] = report.info.weight_bytes;
   out["weight_bytes_per_token"] = report.info.weight_bytes_per_token;
   out["bits_per_weight"] =
@@ -144,8 +145,8 @@ void print_bench(const BenchReport& report, Output& out) {
                short_number(report.decode_bound()), ", what reading ", bytes(report.step_bytes()), " a step allows"));
   out.line(str("weights read  ", bytes(info.weight_bytes_per_token), " a step, ", bytes(weight_rate), "/s, ",
                percent(weight_rate / report.roof.read_bytes_per_second), " of the machine's read bandwidth"));
-  out.line(
-      str("state         ", bytes(info.state_bytes), " a sequence and ", bytes(info.kv_bytes_per_token), " a token"));
+  out.line(str("state         ", bytes(info.state_bytes), " a sequence and ", bytes(info.kv_bytes_per_token),
+               " a token (keys and values in ", kv_format_name(info.kv), ")"));
   out.line(str("memory        ", bytes(report.peak_memory_bytes), " at most"));
   out.line(str("version       bamba ", BAMBA_VERSION, ", compiler ", __VERSION__, ", median of ", report.repeat));
   if (report.profile) {
