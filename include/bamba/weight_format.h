@@ -6,13 +6,19 @@
 
 namespace bamba {
 
-/// The format the kernels read. Arithmetic is f32 in all of them.
-enum class WeightFormat { f32, bf16, f16 };
+/// The format the kernels read. f32, bf16 and f16 weights are multiplied in f32. q8 and q4 are integers with a scale
+/// for each group of a row's weights (docs/quantization.md); the activations they meet are rounded to 8-bit integers
+/// group by group, and the products of a group are summed exactly.
+enum class WeightFormat { f32, bf16, f16, q8, q4 };
 
-/// "f32", "bf16" or "f16".
+/// "f32", "bf16", "f16", "q8" or "q4".
 std::string_view weight_format_name(WeightFormat format);
 /// The inverse; empty when the name is not known.
 std::optional<WeightFormat> weight_format_from_name(std::string_view name);
+/// True for q8 and q4.
+constexpr bool is_quantized(WeightFormat format) {
+  return format == WeightFormat::q8 || format == WeightFormat::q4;
+}
 
 /// Which form of the selective scan a pass uses; both compute the same function (Dao, Gu, "Transformers are SSMs",
 /// 2024).

@@ -23,6 +23,8 @@
 #include <utility>
 #include <vector>
 
+#include "tensor/quantized_matrix.h"
+
 namespace bamba::backend {
 
 /// Device memory with shared ownership.
@@ -75,12 +77,24 @@ class LinearWeight {
   void set_label(std::string label) { label_ = std::move(label); }
   /// Bytes read when the whole weight is used once.
   virtual size_t bytes() const = 0;
+  /// q8 and q4 only: the packed weight on the host, in the layout of backend/cpu/quantized.h, which
+  /// Backend::adopt_quantized takes back; empty for other formats.
+  virtual std::span<const std::byte> packed() const { return {}; }
 
  private:
   int64_t out_;
   int64_t in_;
   WeightFormat format_;
   std::string label_;
+};
+
+/// One product of several that read the same activations: out[r, o] = sum_k in[r, k] * weight[o, k] (+ bias[o])
+/// (+ out[r, o] when accumulate).
+struct LinearOp {
+  const LinearWeight* weight;
+  const float* bias;  ///< [out_features], or null
+  bool accumulate;
+  Matrix out;  ///< [rows of in, out_features]
 };
 
 /// Rows [first, first + count) of a pass are tokens [start, start + count) of one sequence.
@@ -140,10 +154,20 @@ class Backend {
   virtual void upload_rows(const float* host, int64_t host_stride, Matrix target) = 0;
 
   // --- weights ------------------------------------------------------------------------------------------------
-  /// Converts and packs a host tensor [out, in] (f32, bf16 or f16). f32 to a 16-bit format rounds to nearest even.
+  /// Converts and packs a host tensor [out, in] (f32, bf16 or f16). f32 to a 16-bit format rounds to nearest even; to
+  /// q8 or q4 each group of weights rounds to nearest (quantize_row). Throws Error(non_finite) when a weight to be
+  /// quantized is not finite.
   virtual std::unique_ptr<LinearWeight> pack_linear(const Tensor& weight, WeightFormat format) = 0;
   /// The same for an embedding that is only looked up (embed), never multiplied with.
   virtual std::unique_ptr<LinearWeight> pack_embedding(const Tensor& weight, WeightFormat format) = 0;
+  /// Packs weights that were quantized elsewhere.
+  virtual std::unique_ptr<LinearWeight> pack_quantized(const QuantizedMatrix& weight) = 0;
+  /// Bytes of a packed q8 or q4 weight of this shape.
+  virtual size_t quantized_bytes(int64_t out, int64_t in, WeightFormat format) const = 0;
+  /// A weight over bytes that packed() gave; `memory` (aligned to 64, of quantized_bytes) is read where it lies and
+  /// kept alive. Any contents are safe to multiply with.
+  virtual std::unique_ptr<LinearWeight> adopt_quantized(int64_t out, int64_t in, WeightFormat format,
+                                                        std::shared_ptr<const std::byte> memory) = 0;
   /// Rows [first_row, first_row + rows) as f32 [rows, in]. Exact.
   virtual void unpack_linear(const LinearWeight& weight, int64_t first_row, int64_t rows, float* host) = 0;
   /// A small f32 vector or table on the device.
@@ -153,8 +177,13 @@ class Backend {
   /// out[r] = row ids[r] of the embedding [vocab, hidden]. ids are checked by the caller.
   virtual void embed(std::span<const int32_t> ids, const LinearWeight& table, Matrix out) = 0;
 
-  /// out[r, o] = sum_k in[r, k] * weight[o, k] (+ bias[o]) (+ out[r, o] when accumulate).
-  virtual void linear(Matrix in, const LinearWeight& weight, const float* bias, bool accumulate, Matrix out) = 0;
+  /// Products of the same activations with several weights of in.cols inputs each. The outs do not overlap each other
+  /// nor `in`.
+  virtual void linear(Matrix in, std::span<const LinearOp> ops) = 0;
+  void linear(Matrix in, const LinearWeight& weight, const float* bias, bool accumulate, Matrix out) {
+    const LinearOp op{&weight, bias, accumulate, out};
+    linear(in, {&op, 1});
+  }
 
   /// out[r] = weight * in[r] / sqrt(mean(in[r]^2) + eps).
   virtual void rms_norm(Matrix in, const float* weight, float eps, Matrix out) = 0;

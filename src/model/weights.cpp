@@ -121,6 +121,9 @@ DType storage_type(WeightFormat format) {
       return DType::bf16;
     case WeightFormat::f16:
       return DType::f16;
+    case WeightFormat::q8:
+    case WeightFormat::q4:
+      return DType::bf16;
   }
   return DType::f32;
 }

@@ -16,7 +16,8 @@
 
 namespace bamba {
 
-/// The type of tensors that a format holds without loss and without waste.
+/// The type of tensors that a format holds without loss and without waste; for q8 and q4 the type that models are
+/// trained and published in.
 DType storage_type(WeightFormat format);
 
 struct LinearLayer {

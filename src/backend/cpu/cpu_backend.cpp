@@ -6,15 +6,14 @@
 #include "backend/cpu/attention.h"
 #include "backend/cpu/linear.h"
 #include "backend/cpu/mamba.h"
+#include "backend/cpu/quantized.h"
 #include "backend/cpu/roofline.h"
 #include "backend/cpu/rowwise.h"
 
 namespace bamba::backend {
 namespace {
 
-const cpu::CpuLinearWeight& cpu_weight(const LinearWeight& weight) {
-  return static_cast<const cpu::CpuLinearWeight&>(weight);
-}
+using cpu::cpu_weight;
 
 std::byte* bytes_of(const Buffer& buffer, size_t offset) {
   return reinterpret_cast<std::byte*>(buffer.floats()) + offset;
@@ -61,7 +60,19 @@ class CpuBackend final : public Backend {
     return cpu::pack_linear(context_, weight, format, cpu::CpuLinearWeight::Layout::panels);
   }
   std::unique_ptr<LinearWeight> pack_embedding(const Tensor& weight, WeightFormat format) override {
-    return cpu::pack_linear(context_, weight, format, cpu::CpuLinearWeight::Layout::rows);
+    return cpu::pack_linear(
+        context_, weight, format,
+        is_quantized(format) ? cpu::CpuLinearWeight::Layout::panels : cpu::CpuLinearWeight::Layout::rows);
+  }
+  std::unique_ptr<LinearWeight> pack_quantized(const QuantizedMatrix& weight) override {
+    return cpu::pack_quantized(context_, weight);
+  }
+  size_t quantized_bytes(int64_t out, int64_t in, WeightFormat format) const override {
+    return cpu::quantized_bytes(out, in, format);
+  }
+  std::unique_ptr<LinearWeight> adopt_quantized(int64_t out, int64_t in, WeightFormat format,
+                                                std::shared_ptr<const std::byte> memory) override {
+    return std::make_unique<cpu::CpuLinearWeight>(out, in, format, std::move(memory));
   }
   void unpack_linear(const LinearWeight& weight, int64_t first_row, int64_t rows, float* host) override {
     cpu::unpack_linear(context_, cpu_weight(weight), first_row, rows, host);
@@ -75,9 +86,7 @@ class CpuBackend final : public Backend {
   void embed(std::span<const int32_t> ids, const LinearWeight& table, Matrix out) override {
     cpu::embed(context_, ids, cpu_weight(table), out);
   }
-  void linear(Matrix in, const LinearWeight& weight, const float* bias, bool accumulate, Matrix out) override {
-    cpu::linear(context_, in, cpu_weight(weight), bias, accumulate, out);
-  }
+  void linear(Matrix in, std::span<const LinearOp> ops) override { cpu::linear(context_, in, ops); }
   void rms_norm(Matrix in, const float* weight, float eps, Matrix out) override {
     cpu::rms_norm(context_, in, weight, eps, out);
   }

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "backend/cpu/quantized.h"
 #include "backend/cpu/targets.h"
 
 #undef HWY_TARGET_INCLUDE
@@ -14,6 +15,7 @@
 HWY_BEFORE_NAMESPACE();
 namespace bamba::backend::HWY_NAMESPACE {
 
+using cpu::cpu_weight;
 using cpu::CpuLinearWeight;
 using cpu::kPanel;
 using cpu::Scratch;
@@ -52,48 +54,119 @@ void panel_product(const float* x, int64_t x_stride, int64_t rows, const W* pane
 }
 
 template <typename W>
-void linear_of(cpu::Context& context, Matrix in, const CpuLinearWeight& weight, const float* bias, bool accumulate,
-               Matrix out) {
-  const W* data = reinterpret_cast<const W*>(weight.data());
+void float_panel(const CpuLinearWeight& weight, int64_t panel, Matrix in, int64_t row0, int64_t rows, float* sums,
+                 float* widened) {
   const int64_t depth = weight.in_features();
-  const int64_t row_blocks = (in.rows + kRowBlock - 1) / kRowBlock;
-  const int64_t work = in.rows * depth * weight.out_features();
-  context.parallel(weight.panels() * row_blocks, work, [&](int64_t task, Scratch& scratch) HWY_ATTR {
-    // Row blocks of one panel follow each other, so that the panel is still in the cache for the next block.
-    const int64_t panel = task / row_blocks;
-    const int64_t row0 = task % row_blocks * kRowBlock;
-    const int64_t rows = std::min(kRowBlock, in.rows - row0);
-    float* sums = scratch.floats((kRowBlock + kDepthBlock) * kPanel);
-    float* widened = sums + kRowBlock * kPanel;
-    panel_product(in.data + row0 * in.stride, in.stride, rows, data + panel * depth * kPanel, depth, sums, widened);
-
-    const int64_t col0 = panel * kPanel;
-    const int64_t cols = std::min(kPanel, out.cols - col0);
-    for (int64_t r = 0; r < rows; ++r) {
-      float* target = out.data + (row0 + r) * out.stride + col0;
-      for (int64_t c = 0; c < cols; c += kLanes) {
-        auto value = hn::Load(F32(), sums + r * kPanel + c);
-        if (bias != nullptr) value = hn::Add(value, load_n(bias + col0 + c, cols - c));
-        if (accumulate) value = hn::Add(load_n(target + c, cols - c), value);
-        store_n(value, target + c, cols - c);
-      }
-    }
-  });
+  const W* data = reinterpret_cast<const W*>(weight.data()) + panel * depth * kPanel;
+  panel_product(in.data + row0 * in.stride, in.stride, rows, data, depth, sums, widened);
 }
 
-void linear(cpu::Context& context, Matrix in, const CpuLinearWeight& weight, const float* bias, bool accumulate,
-            Matrix out) {
+/// What a call's tasks share: the activations, as they are and as the quantized formats want them.
+struct Inputs {
+  Matrix in;
+  const cpu::QuantizedKernels* kernels;
+  cpu::QuantizedRows q8;
+  cpu::QuantizedRows q4;
+};
+
+/// sums[r, o] for 64 outputs: [rows, 64].
+void panel_sums(const CpuLinearWeight& weight, int64_t panel, const Inputs& inputs, int64_t row0, int64_t rows,
+                float* sums, float* widened) {
   switch (weight.format()) {
     case WeightFormat::f32:
-      linear_of<float>(context, in, weight, bias, accumulate, out);
+      float_panel<float>(weight, panel, inputs.in, row0, rows, sums, widened);
       break;
     case WeightFormat::bf16:
-      linear_of<hwy::bfloat16_t>(context, in, weight, bias, accumulate, out);
+      float_panel<hwy::bfloat16_t>(weight, panel, inputs.in, row0, rows, sums, widened);
       break;
     case WeightFormat::f16:
-      linear_of<hwy::float16_t>(context, in, weight, bias, accumulate, out);
+      float_panel<hwy::float16_t>(weight, panel, inputs.in, row0, rows, sums, widened);
+      break;
+    case WeightFormat::q8:
+    case WeightFormat::q4:
+      inputs.kernels->panel(weight.format(), weight.data() + static_cast<size_t>(panel) * weight.panel_bytes(),
+                            weight.format() == WeightFormat::q8 ? inputs.q8 : inputs.q4, row0, rows, sums,
+                            reinterpret_cast<std::byte*>(widened));
       break;
   }
+}
+
+/// Adds what belongs to the sums and stores them.
+void store_panel(const LinearOp& op, int64_t panel, int64_t row0, int64_t rows, const float* sums) {
+  const int64_t col0 = panel * kPanel;
+  const int64_t cols = std::min(kPanel, op.out.cols - col0);
+  for (int64_t r = 0; r < rows; ++r) {
+    float* target = op.out.data + (row0 + r) * op.out.stride + col0;
+    for (int64_t c = 0; c < cols; c += kLanes) {
+      auto value = hn::Load(F32(), sums + r * kPanel + c);
+      if (op.bias != nullptr) value = hn::Add(value, load_n(op.bias + col0 + c, cols - c));
+      if (op.accumulate) value = hn::Add(load_n(target + c, cols - c), value);
+      store_n(value, target + c, cols - c);
+    }
+  }
+}
+
+/// The activations rounded for the formats among `ops`, in the context's shared memory.
+Inputs make_inputs(cpu::Context& context, Matrix in, std::span<const LinearOp> ops) {
+  Inputs inputs{in, nullptr, {}, {}};
+  bool any_q8 = false;
+  bool any_q4 = false;
+  for (const LinearOp& op : ops) {
+    any_q8 = any_q8 || op.weight->format() == WeightFormat::q8;
+    any_q4 = any_q4 || op.weight->format() == WeightFormat::q4;
+  }
+  if (!any_q8 && !any_q4) return inputs;
+  inputs.kernels = &cpu::quantized_kernels();
+  constexpr int64_t kFloatBytes = 4;
+  int64_t floats = 0;
+  const auto reserve = [&](WeightFormat format, cpu::QuantizedRows& rows) {
+    const int64_t group = group_size(format);
+    rows.groups = (in.cols + group - 1) / group;
+    rows.code_stride = rows.groups * group * inputs.kernels->code_bytes;
+    const int64_t first = floats;
+    floats += in.rows * (rows.code_stride / kFloatBytes + 2 * rows.groups);
+    return first;
+  };
+  const int64_t q8_at = any_q8 ? reserve(WeightFormat::q8, inputs.q8) : 0;
+  const int64_t q4_at = any_q4 ? reserve(WeightFormat::q4, inputs.q4) : 0;
+  float* memory = context.shared.floats(floats);
+  const auto place = [&](cpu::QuantizedRows& rows, int64_t at) {
+    rows.codes = reinterpret_cast<std::byte*>(memory + at);
+    rows.scales = memory + at + in.rows * rows.code_stride / kFloatBytes;
+    rows.corrections = reinterpret_cast<int32_t*>(rows.scales + in.rows * rows.groups);
+  };
+  place(inputs.q8, q8_at);
+  place(inputs.q4, q4_at);
+  constexpr int64_t kWorkOfElement = 4;
+  context.parallel(in.rows, in.rows * in.cols * kWorkOfElement, [&](int64_t r, Scratch&) {
+    const float* row = in.data + r * in.stride;
+    if (any_q8) inputs.kernels->quantize_row(row, in.cols, group_size(WeightFormat::q8), inputs.q8, r);
+    if (any_q4) inputs.kernels->quantize_row(row, in.cols, group_size(WeightFormat::q4), inputs.q4, r);
+  });
+  return inputs;
+}
+
+void linear(cpu::Context& context, Matrix in, std::span<const LinearOp> ops) {
+  const Inputs inputs = make_inputs(context, in, ops);
+  const int64_t row_blocks = (in.rows + kRowBlock - 1) / kRowBlock;
+  int64_t panels = 0;
+  int64_t work = 0;
+  for (const LinearOp& op : ops) {
+    panels += cpu_weight(*op.weight).panels();
+    work += in.rows * in.cols * op.weight->out_features();
+  }
+  context.parallel(panels * row_blocks, work, [&](int64_t task, Scratch& scratch) HWY_ATTR {
+    // Row blocks of one panel follow each other, so that the panel is still in the cache for the next block.
+    int64_t panel = task / row_blocks;
+    const LinearOp* op = ops.data();
+    for (; panel >= cpu_weight(*op->weight).panels(); ++op) panel -= cpu_weight(*op->weight).panels();
+    const int64_t row0 = task % row_blocks * kRowBlock;
+    const int64_t rows = std::min(kRowBlock, in.rows - row0);
+    static_assert(cpu::kWidenedBytes <= kDepthBlock * kPanel * 4);
+    float* sums = scratch.floats((kRowBlock + kDepthBlock) * kPanel);
+    panel_sums(cpu_weight(*op->weight), panel, inputs, row0, rows, sums, sums + kRowBlock * kPanel);
+    store_panel(*op, panel, row0, rows, sums);
+  });
 }
 
 }  // namespace bamba::backend::HWY_NAMESPACE
@@ -103,9 +176,8 @@ HWY_AFTER_NAMESPACE();
 namespace bamba::backend {
 HWY_EXPORT(linear);
 
-void cpu::linear(Context& context, Matrix in, const CpuLinearWeight& weight, const float* bias, bool accumulate,
-                 Matrix out) {
-  HWY_DYNAMIC_DISPATCH(backend::linear)(context, in, weight, bias, accumulate, out);
+void cpu::linear(Context& context, Matrix in, std::span<const LinearOp> ops) {
+  HWY_DYNAMIC_DISPATCH(backend::linear)(context, in, ops);
 }
 }  // namespace bamba::backend
 #endif

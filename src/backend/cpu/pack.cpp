@@ -4,8 +4,11 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <utility>
 
 #include "backend/cpu/linear.h"
+#include "backend/cpu/pack_quantized.h"
+#include "backend/cpu/quantized.h"
 #include "base/str.h"
 
 namespace bamba::backend::cpu {
@@ -19,8 +22,9 @@ float read_element(const std::byte* data, WeightFormat format, int64_t i) {
       return to_float(reinterpret_cast<const bf16_t*>(data)[i]);
     case WeightFormat::f16:
       return to_float(reinterpret_cast<const f16_t*>(data)[i]);
+    default:
+      return 0;  // q8 and q4: see pack_quantized.cpp
   }
-  return 0;
 }
 
 // Conversions between storage types; a copy when they are the same.
@@ -100,6 +104,14 @@ void pack_from(Context& context, const Tensor& tensor, CpuLinearWeight& weight) 
     case WeightFormat::f16:
       pack<f16_t>(context, source, weight);
       break;
+    default:
+      quantize_and_pack(
+          context,
+          [source, in = weight.in_features()](int64_t row, float* values) {
+            for (int64_t k = 0; k < in; ++k) values[k] = convert<float>(source[row * in + k]);
+          },
+          weight);
+      break;
   }
 }
 
@@ -108,9 +120,17 @@ void pack_from(Context& context, const Tensor& tensor, CpuLinearWeight& weight) 
 CpuLinearWeight::CpuLinearWeight(int64_t out, int64_t in, WeightFormat format, Layout layout)
     : LinearWeight(out, in, format), layout_(layout) {
   const int64_t rows = layout == Layout::rows ? out : panels() * kPanel;
-  bytes_ = static_cast<size_t>(rows) * static_cast<size_t>(in) * element_size();
-  data_.reset(static_cast<std::byte*>(allocate_memory(bytes_)));
+  bytes_ = is_quantized(format) ? quantized_bytes(out, in, format)
+                                : static_cast<size_t>(rows) * static_cast<size_t>(in) * element_size();
+  owned_.reset(static_cast<std::byte*>(allocate_memory(bytes_)), FreeMemory());
+  data_ = owned_;
 }
+
+CpuLinearWeight::CpuLinearWeight(int64_t out, int64_t in, WeightFormat format, std::shared_ptr<const std::byte> memory)
+    : LinearWeight(out, in, format),
+      layout_(Layout::panels),
+      bytes_(quantized_bytes(out, in, format)),
+      data_(std::move(memory)) {}
 
 std::unique_ptr<LinearWeight> pack_linear(Context& context, const Tensor& weight, WeightFormat format,
                                           CpuLinearWeight::Layout layout) {
@@ -134,6 +154,10 @@ std::unique_ptr<LinearWeight> pack_linear(Context& context, const Tensor& weight
 void unpack_linear(Context& context, const CpuLinearWeight& weight, int64_t first_row, int64_t rows, float* host) {
   const int64_t in = weight.in_features();
   context.parallel(rows, rows * in, [&](int64_t r, Scratch&) {
+    if (is_quantized(weight.format())) {
+      read_quantized_row(weight, first_row + r, host + r * in);
+      return;
+    }
     for (int64_t k = 0; k < in; ++k) {
       host[r * in + k] = read_element(weight.data(), weight.format(), weight.index(first_row + r, k));
     }
@@ -142,6 +166,10 @@ void unpack_linear(Context& context, const CpuLinearWeight& weight, int64_t firs
 
 void embed(Context& context, std::span<const int32_t> ids, const CpuLinearWeight& table, Matrix out) {
   context.parallel(static_cast<int64_t>(ids.size()), out.rows * out.cols, [&](int64_t r, Scratch&) {
+    if (is_quantized(table.format())) {
+      read_quantized_row(table, ids[static_cast<size_t>(r)], out.data + r * out.stride);
+      return;
+    }
     for (int64_t k = 0; k < out.cols; ++k) {
       out.data[r * out.stride + k] =
           read_element(table.data(), table.format(), table.index(ids[static_cast<size_t>(r)], k));

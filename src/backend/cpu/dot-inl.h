@@ -1,0 +1,67 @@
+// Dot products of four unsigned by four signed bytes, summed into 32 bits: the one primitive of the integer kernels.
+// Included once for every instruction set and kind of instruction (see quantized.cpp):
+//   BAMBA_DOT_VNNI 1: vpdpbusd, in one instruction;
+//   BAMBA_DOT_VNNI 0: the even and the odd bytes as 16-bit integers, multiplied and added in pairs. (Multiplying bytes
+//                     directly, pmaddubsw, would saturate: 255 * 127 * 2 does not fit in 16 bits.)
+//
+// Dot::Weights  what is kept in registers of 4 weights for each of kLanes outputs;
+// Dot::Codes    4 activations, the same for all lanes.
+
+struct Dot {
+#if BAMBA_DOT_VNNI
+  static constexpr int64_t kCodeBytes = 1;
+  using Weights = VecU8;
+  using Codes = VecI32;
+  static HWY_INLINE Weights prepare(VecU8 codes) {
+    return codes;
+  }
+  static HWY_INLINE Codes broadcast(const std::byte* p) {
+    int32_t four;
+    std::memcpy(&four, p, sizeof(four));
+    return hn::Set(I32(), four);
+  }
+  static HWY_INLINE VecI32 add(VecI32 sum, const Weights& w, const Codes& x) {
+#if HWY_TARGET == HWY_AVX2
+    return VecI32{_mm256_dpbusd_avx_epi32(sum.raw, w.raw, x.raw)};
+#else
+    return VecI32{_mm512_dpbusd_epi32(sum.raw, w.raw, x.raw)};
+#endif
+  }
+#else
+  static constexpr int64_t kCodeBytes = 2;
+  struct Weights {
+    VecI16 even, odd;
+  };
+  struct Codes {
+    VecI16 even, odd;
+  };
+  static HWY_INLINE Weights prepare(VecU8 codes) {
+    const hn::Repartition<uint16_t, I32> wide;
+    const I16 result;
+    const auto pairs = hn::BitCast(wide, codes);
+    return {hn::BitCast(result, hn::And(pairs, hn::Set(wide, 0x00FF))), hn::BitCast(result, hn::ShiftRight<8>(pairs))};
+  }
+  static HWY_INLINE Codes broadcast(const std::byte* p) {
+    int32_t two[2];
+    std::memcpy(two, p, sizeof(two));
+    return {hn::BitCast(I16(), hn::Set(I32(), two[0])), hn::BitCast(I16(), hn::Set(I32(), two[1]))};
+  }
+  /// Sums of neighbouring products.
+  static HWY_INLINE VecI32 pairs(VecI16 a, VecI16 b) {
+#if HWY_TARGET == HWY_AVX3
+    return VecI32{_mm512_madd_epi16(a.raw, b.raw)};
+#elif HWY_TARGET == HWY_AVX2
+    return VecI32{_mm256_madd_epi16(a.raw, b.raw)};
+#elif HWY_TARGET == HWY_SSE4
+    return VecI32{_mm_madd_epi16(a.raw, b.raw)};
+#elif HWY_TARGET == HWY_NEON
+    return VecI32{vpaddq_s32(vmull_s16(vget_low_s16(a.raw), vget_low_s16(b.raw)), vmull_high_s16(a.raw, b.raw))};
+#else
+#error "an instruction set without a product of 16-bit pairs here; see targets.h"
+#endif
+  }
+  static HWY_INLINE VecI32 add(VecI32 sum, const Weights& w, const Codes& x) {
+    return hn::Add(hn::Add(sum, pairs(w.even, x.even)), pairs(w.odd, x.odd));
+  }
+#endif
+};
