@@ -27,11 +27,15 @@ void linear(benchmark::State& state) {
 constexpr auto kF32 = static_cast<int64_t>(WeightFormat::f32);
 constexpr auto kBf16 = static_cast<int64_t>(WeightFormat::bf16);
 constexpr auto kF16 = static_cast<int64_t>(WeightFormat::f16);
+constexpr auto kQ8 = static_cast<int64_t>(WeightFormat::q8);
+constexpr auto kQ4 = static_cast<int64_t>(WeightFormat::q4);
 BENCHMARK(linear)
     ->ArgNames({"rows", "in", "out", "format", "threads"})
     ->ArgsProduct({{1}, {kHidden}, {kInProj}, {kF32, kBf16, kF16}, {1, 2}})
     ->ArgsProduct({{1}, {kIntermediate}, {kHidden}, {kBf16}, {1, 2}})
     ->ArgsProduct({{2, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96}, {kHidden}, {kInProj}, {kBf16}, {1, 2}})
+    ->ArgsProduct({{1, 2, 4, 8, 16, 17, 32, 64, 512}, {kHidden}, {kInProj}, {kQ8, kQ4}, {1, 2}})
+    ->ArgsProduct({{1, 8, 512}, {kIntermediate}, {kHidden}, {kQ8, kQ4}, {1, 2}})
     ->ArgsProduct({{512}, {kHidden}, {kInProj}, {kF32, kBf16, kF16}, {1, 2}})
     ->ArgsProduct({{512}, {kIntermediate}, {kHidden}, {kBf16}, {1, 2}})
     ->ArgsProduct({{1}, {256}, {256, 1096}, {kBf16}, {1, 2}})
@@ -52,7 +56,7 @@ void pack(benchmark::State& state) {
 }
 BENCHMARK(pack)
     ->ArgNames({"bf16", "format", "threads"})
-    ->ArgsProduct({{1}, {kF32, kBf16, kF16}, {1, 2}})
+    ->ArgsProduct({{1}, {kF32, kBf16, kF16, kQ8, kQ4}, {1, 2}})
     ->ArgsProduct({{0}, {kF32, kBf16, kF16}, {2}})
     ->UseRealTime()
     ->Unit(benchmark::kMillisecond);

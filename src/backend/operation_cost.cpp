@@ -19,6 +19,9 @@ Arithmetic arithmetic_of(WeightFormat format) {
     case WeightFormat::bf16:
     case WeightFormat::f16:
       return Arithmetic::f32;
+    case WeightFormat::q8:
+    case WeightFormat::q4:
+      return Arithmetic::int8;
   }
   return Arithmetic::f32;
 }

@@ -46,6 +46,16 @@ class ProfilingBackend final : public Backend {
   std::unique_ptr<LinearWeight> pack_embedding(const Tensor& weight, WeightFormat format) override {
     return inner_->pack_embedding(weight, format);
   }
+  std::unique_ptr<LinearWeight> pack_quantized(const QuantizedMatrix& weight) override {
+    return inner_->pack_quantized(weight);
+  }
+  size_t quantized_bytes(int64_t out, int64_t in, WeightFormat format) const override {
+    return inner_->quantized_bytes(out, in, format);
+  }
+  std::unique_ptr<LinearWeight> adopt_quantized(int64_t out, int64_t in, WeightFormat format,
+                                                std::shared_ptr<const std::byte> memory) override {
+    return inner_->adopt_quantized(out, in, format, std::move(memory));
+  }
   void unpack_linear(const LinearWeight& weight, int64_t first_row, int64_t rows, float* host) override {
     inner_->unpack_linear(weight, first_row, rows, host);
   }
@@ -54,10 +64,20 @@ class ProfilingBackend final : public Backend {
   void embed(std::span<const int32_t> ids, const LinearWeight& table, Matrix out) override {
     timed("embed", embed_cost(table, out.rows), [&] { inner_->embed(ids, table, out); });
   }
-  void linear(Matrix in, const LinearWeight& weight, const float* bias, bool accumulate, Matrix out) override {
+  void linear(Matrix in, std::span<const LinearOp> ops) override {
+    OperationCost cost;
+    std::string name = "linear ";
+    for (const LinearOp& op : ops) {
+      const OperationCost own = linear_cost(*op.weight, in.rows, op.bias != nullptr, op.accumulate);
+      const bool first = &op == ops.data();
+      // The activations are read once for all.
+      cost.bytes += own.bytes - (first ? 0 : matrix_bytes(in));
+      cost.flops += own.flops;
+      if (!first) name += " + ";
+      name += op.weight->label();
+    }
     timed(
-        "linear " + weight.label(), linear_cost(weight, in.rows, bias != nullptr, accumulate),
-        [&] { inner_->linear(in, weight, bias, accumulate, out); }, arithmetic_of(weight.format()));
+        name, cost, [&] { inner_->linear(in, ops); }, arithmetic_of(ops.front().weight->format()));
   }
   void rms_norm(Matrix in, const float* weight, float eps, Matrix out) override {
     timed("rms_norm", rms_norm_cost(in.rows, in.cols), [&] { inner_->rms_norm(in, weight, eps, out); });

@@ -90,6 +90,10 @@ class Pass {
     device_.linear(in, *layer.weight, layer.bias_data(), accumulate, out);
   }
 
+  static backend::LinearOp op(const LinearLayer& layer, Matrix out) {
+    return {layer.weight.get(), layer.bias_data(), false, out};
+  }
+
   /// hidden += out_proj(norm(scan(conv(in_proj(normed)))))
   void mamba(const MambaWeights& w, size_t layer, Matrix normed, Matrix hidden) {
     const int64_t inner = config_.mamba_d_inner();
@@ -128,9 +132,8 @@ class Pass {
     const Matrix q = work_.matrix(Workspace::projected, rows_, shape.n_heads * shape.head_dim);
     const Matrix k = work_.matrix(Workspace::keys, rows_, shape.n_kv_heads * shape.head_dim);
     const Matrix v = work_.matrix(Workspace::values, rows_, shape.n_kv_heads * shape.head_dim);
-    linear(normed, w.q_proj, false, q);
-    linear(normed, w.k_proj, false, k);
-    linear(normed, w.v_proj, false, v);
+    const backend::LinearOp ops[] = {op(w.q_proj, q), op(w.k_proj, k), op(w.v_proj, v)};
+    device_.linear(normed, ops);
     device_.rotate(q, shape.n_heads, shape.head_dim, shape.rotary_dim, work_.rotary.data());
     device_.rotate(k, shape.n_kv_heads, shape.head_dim, shape.rotary_dim, work_.rotary.data());
     device_.kv_append(k, v, work_.rows, work_.pages, shape);
@@ -144,8 +147,8 @@ class Pass {
   void mlp(const MlpWeights& w, Matrix normed, Matrix hidden) {
     const Matrix gate = work_.matrix(Workspace::gate, rows_, config_.intermediate_size);
     const Matrix up = work_.matrix(Workspace::up, rows_, config_.intermediate_size);
-    linear(normed, w.gate_proj, false, gate);
-    linear(normed, w.up_proj, false, up);
+    const backend::LinearOp ops[] = {op(w.gate_proj, gate), op(w.up_proj, up)};
+    device_.linear(normed, ops);
     device_.gated_activation(gate, up, activation_);
     linear(gate, w.down_proj, true, hidden);
   }

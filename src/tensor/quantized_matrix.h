@@ -15,8 +15,8 @@
 namespace bamba {
 
 /// The levels of q4, rising. Trained weights are denser around zero, and so are these.
-inline constexpr std::array<int8_t, 16> kQ4Levels = {-127, -101, -80, -62, -46, -31, -18, -5,
-                                                     7,    19,   32,  46,  61,  77,  96,  118};
+inline constexpr std::array<int8_t, 16> kQ4Levels = {-127, -97, -76, -60, -46, -33, -21, -10,
+                                                     0,    11,  22,  34,  47,  62,  81,  104};
 
 /// Weights that share a scale. Throws Error(invalid_argument) for a format without groups.
 int64_t group_size(WeightFormat format);

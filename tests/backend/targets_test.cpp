@@ -5,6 +5,7 @@
 
 #include <cstring>
 
+#include "backend/cpu/quantized.h"
 #include "backend/support.h"
 
 namespace bamba::backend {
@@ -35,9 +36,10 @@ std::vector<float> all_operations() {
   std::vector<float> all;
   const auto keep = [&](const std::vector<float>& values) { all.insert(all.end(), values.begin(), values.end()); };
 
-  for (const auto format : {WeightFormat::f32, WeightFormat::bf16, WeightFormat::f16}) {
+  for (const auto format :
+       {WeightFormat::f32, WeightFormat::bf16, WeightFormat::f16, WeightFormat::q8, WeightFormat::q4}) {
     const auto weight = cpu->pack_linear(Tensor::from(random.normals(150 * 333), {150, 333}), format);
-    for (const int64_t rows : {1, 7, 12, 70}) {
+    for (const int64_t rows : {1, 3, 7, 12, 70}) {
       Rows x = Rows::normals(random, rows, 333);
       Rows y = Rows::normals(random, rows, 150);
       cpu->linear(x.view(), *weight, random.normals(150).data(), true, y.view());
@@ -136,6 +138,17 @@ TEST(CpuTargets, Avx2AndAvx512AgreeToTheBit) {
   ASSERT_EQ(wide.size(), narrow.size());
   for (size_t i = 0; i < wide.size(); ++i) {
     ASSERT_EQ(std::memcmp(&wide[i], &narrow[i], sizeof(float)), 0) << i << ": " << wide[i] << " " << narrow[i];
+  }
+}
+
+TEST(CpuTargets, DotProductInstructionsChangeNothing) {
+  const auto best = all_operations();
+  cpu::disable_vnni(true);
+  const auto plain = all_operations();
+  cpu::disable_vnni(false);
+  ASSERT_EQ(best.size(), plain.size());
+  for (size_t i = 0; i < best.size(); ++i) {
+    ASSERT_EQ(std::memcmp(&best[i], &plain[i], sizeof(float)), 0) << i << ": " << best[i] << " " << plain[i];
   }
 }
 
