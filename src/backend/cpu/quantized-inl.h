@@ -1,7 +1,14 @@
 // The kernels of quantized.h over the primitive of dot-inl.h. No include guard: see there.
 
+// How far ahead of the weights in use memory is asked for more: the processor's own prefetching is too late where there
+// is arithmetic for several rows between two loads. May reach past the end of the weights; asking is harmless.
+#ifndef BAMBA_AHEAD
+#define BAMBA_AHEAD 16384
+#endif
+constexpr int64_t kAhead = BAMBA_AHEAD;
+
 /// q8 as it is stored, and q4 once widened to bytes: 4 inputs a load.
-template <int64_t kGroupSize>
+template <int64_t kGroupSize, bool kFromMemory>
 struct ByteSource {
   static constexpr int kSteps = 1;
   static constexpr int kLoads = kGroupSize / 4;
@@ -14,6 +21,7 @@ struct ByteSource {
     return codes + group * code_stride + unit * kLoads * cpu::kUnitBytes;
   }
   HWY_INLINE void load(const std::byte* p, int i, Dot::Weights* w) const {
+    if constexpr (kFromMemory) hwy::Prefetch(p + i * cpu::kUnitBytes + kAhead);
     w[0] = Dot::prepare(hn::LoadU(U8(), reinterpret_cast<const uint8_t*>(p + i * cpu::kUnitBytes)));
   }
 };
@@ -32,6 +40,7 @@ struct NibbleSource {
     return codes + group * code_stride + unit * kLoads * cpu::kUnitBytes;
   }
   HWY_INLINE void load(const std::byte* p, int i, Dot::Weights* w) const {
+    hwy::Prefetch(p + i * cpu::kUnitBytes + kAhead);
     VecU8 low;
     VecU8 high;
     split_nibbles(hn::LoadU(U8(), reinterpret_cast<const uint8_t*>(p + i * cpu::kUnitBytes)), levels, low, high);
@@ -65,6 +74,8 @@ HWY_INLINE void quantized_tile(const Source& source, int64_t first_group, int64_
       BAMBA_UNROLL
       for (int v = 0; v < kVectors; ++v) dots[r][v] = start;
     }
+    // Unrolled as well: sums that live through a loop GCC copies at each turn.
+    BAMBA_UNROLL
     for (int i = 0; i < Source::kLoads; ++i) {
       Dot::Weights w[kVectors][Source::kSteps];
       BAMBA_UNROLL
@@ -147,6 +158,7 @@ HWY_INLINE void widen_group(const std::byte* codes, VecU8 levels, std::byte* wid
   for (int64_t unit = 0; unit < cpu::kQuantPanel / cpu::kUnit; ++unit) {
     for (int64_t i = 0; i < NibbleSource::kLoads; ++i) {
       const auto* from = reinterpret_cast<const uint8_t*>(codes + (unit * NibbleSource::kLoads + i) * cpu::kUnitBytes);
+      hwy::Prefetch(from + kAhead);
       auto* to = reinterpret_cast<uint8_t*>(widened + (unit * NibbleSource::kLoads + i) * 2 * cpu::kUnitBytes);
       for (int64_t b = 0; b < cpu::kUnitBytes; b += kLanes * 4) {
         VecU8 low;
@@ -175,7 +187,7 @@ HWY_INLINE void panel_q4(const std::byte* groups_of_panel, const cpu::QuantizedR
       quantized_rows<kNibbleRows, kNibbleVectors>(source, g0, groups, x, row0, rows, sums);
     } else {
       for (int64_t g = 0; g < groups; ++g) widen_group(codes + g * kGroupBytes, levels, widened + g * kWideBytes);
-      const ByteSource<32> source{at, kGroupBytes, widened, kWideBytes};
+      const ByteSource<32, false> source{at, kGroupBytes, widened, kWideBytes};
       quantized_rows<kByteRows, kByteVectors>(source, g0, groups, x, row0, rows, sums);
     }
   }
@@ -188,7 +200,7 @@ HWY_INLINE void panel_q8(const std::byte* groups_of_panel, const cpu::QuantizedR
   const int64_t block = rows <= kByteRows ? x.groups : kBlock;
   for (int64_t g0 = 0; g0 < x.groups; g0 += block) {
     const std::byte* at = groups_of_panel + g0 * kGroupBytes;
-    const ByteSource<64> source{at, kGroupBytes, at + cpu::kQuantGroupScaleBytes, kGroupBytes};
+    const ByteSource<64, true> source{at, kGroupBytes, at + cpu::kQuantGroupScaleBytes, kGroupBytes};
     quantized_rows<kByteRows, kByteVectors>(source, g0, std::min(block, x.groups - g0), x, row0, rows, sums);
   }
 }

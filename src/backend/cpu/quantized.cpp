@@ -5,6 +5,8 @@
 #include <atomic>
 #include <cstring>
 
+#include <hwy/cache_control.h>
+
 #include "backend/cpu/cpu_features.h"
 #include "backend/cpu/targets.h"
 #include "tensor/quantized_matrix.h"
