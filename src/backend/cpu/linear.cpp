@@ -25,6 +25,8 @@ using cpu::Scratch;
 constexpr int64_t kDepthBlock = 256;
 // Rows whose partial sums (64 floats each) stay in L2 meanwhile.
 constexpr int64_t kRowBlock = 256;
+// The same for rows rounded to 8 bits, of which 128 with 4096 inputs are half an L2.
+constexpr int64_t kQuantizedRowBlock = 128;
 // Up to this many rows read the 16-bit weights directly, and widen them anew for each tile of rows: that overlaps with
 // the multiply-adds and with the memory, which widening a block in advance does not.
 constexpr int64_t kDirectRows = 48;
@@ -85,8 +87,7 @@ void panel_sums(const CpuLinearWeight& weight, int64_t panel, const Inputs& inpu
     case WeightFormat::q8:
     case WeightFormat::q4:
       inputs.kernels->panel(weight.format(), weight.data() + static_cast<size_t>(panel) * weight.panel_bytes(),
-                            weight.format() == WeightFormat::q8 ? inputs.q8 : inputs.q4, row0, rows, sums,
-                            reinterpret_cast<std::byte*>(widened));
+                            weight.format() == WeightFormat::q8 ? inputs.q8 : inputs.q4, row0, rows, sums);
       break;
   }
 }
@@ -148,7 +149,8 @@ Inputs make_inputs(cpu::Context& context, Matrix in, std::span<const LinearOp> o
 
 void linear(cpu::Context& context, Matrix in, std::span<const LinearOp> ops) {
   const Inputs inputs = make_inputs(context, in, ops);
-  const int64_t row_blocks = (in.rows + kRowBlock - 1) / kRowBlock;
+  const int64_t row_block = inputs.kernels != nullptr ? kQuantizedRowBlock : kRowBlock;
+  const int64_t row_blocks = (in.rows + row_block - 1) / row_block;
   int64_t panels = 0;
   int64_t work = 0;
   for (const LinearOp& op : ops) {
@@ -156,13 +158,13 @@ void linear(cpu::Context& context, Matrix in, std::span<const LinearOp> ops) {
     work += in.rows * in.cols * op.weight->out_features();
   }
   context.parallel(panels * row_blocks, work, [&](int64_t task, Scratch& scratch) HWY_ATTR {
-    // Row blocks of one panel follow each other, so that the panel is still in the cache for the next block.
-    int64_t panel = task / row_blocks;
+    // Rows in floats: row blocks of one panel follow each other, so that the panel is still in the cache for the next
+    // block. Rounded rows: a block of them stays in L2 for all panels, and the small weights come from memory again.
+    int64_t panel = inputs.kernels != nullptr ? task % panels : task / row_blocks;
+    const int64_t row0 = (inputs.kernels != nullptr ? task / panels : task % row_blocks) * row_block;
     const LinearOp* op = ops.data();
     for (; panel >= cpu_weight(*op->weight).panels(); ++op) panel -= cpu_weight(*op->weight).panels();
-    const int64_t row0 = task % row_blocks * kRowBlock;
-    const int64_t rows = std::min(kRowBlock, in.rows - row0);
-    static_assert(cpu::kWidenedBytes <= kDepthBlock * kPanel * 4);
+    const int64_t rows = std::min(row_block, in.rows - row0);
     float* sums = scratch.floats((kRowBlock + kDepthBlock) * kPanel);
     panel_sums(cpu_weight(*op->weight), panel, inputs, row0, rows, sums, sums + kRowBlock * kPanel);
     store_panel(*op, panel, row0, rows, sums);

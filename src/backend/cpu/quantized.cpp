@@ -34,14 +34,6 @@ HWY_INLINE VecU8 load_levels() {
   return hn::LoadDup128(U8(), levels);
 }
 
-HWY_INLINE void split_nibbles(VecU8 packed, VecU8 levels, VecU8& low, VecU8& high) {
-  const U8 d;
-  const hn::Repartition<uint16_t, U8> wide;
-  const auto mask = hn::Set(d, 0x0F);
-  low = hn::TableLookupBytes(levels, hn::And(packed, mask));
-  high = hn::TableLookupBytes(levels, hn::And(hn::BitCast(d, hn::ShiftRight<4>(hn::BitCast(wide, packed))), mask));
-}
-
 /// Rounds n <= group floats to multiples of max |x| / 127, ties to even; zeros behind them. Returns the scale and the
 /// sum of the codes. Where a value is not finite, neither is the scale.
 HWY_INLINE float round_group(const float* x, int64_t n, int64_t group, int8_t* codes, int32_t& sum) {

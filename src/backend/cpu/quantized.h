@@ -54,15 +54,10 @@ struct QuantizedKernels {
   int64_t code_bytes;
   /// Rounds one row of `cols` activations; `row` is its number in `out`.
   void (*quantize_row)(const float* x, int64_t cols, int64_t group, const QuantizedRows& out, int64_t row);
-  /// sums[r, o] = the product of activations row0 + r with the panel's 64 outputs; sums: [rows, 64]. widened: scratch
-  /// of kWidenedBytes.
+  /// sums[r, o] = the product of activations row0 + r with the panel's 64 outputs; sums: [rows, 64].
   void (*panel)(WeightFormat format, const std::byte* panel, const QuantizedRows& x, int64_t row0, int64_t rows,
-                float* sums, std::byte* widened);
+                float* sums);
 };
-
-/// Groups of q4 that are widened to bytes at a time, for many rows.
-constexpr int64_t kWidenGroups = 8;
-constexpr int64_t kWidenedBytes = kWidenGroups * 32 * kQuantPanel;
 
 /// The best kernels of this machine.
 const QuantizedKernels& quantized_kernels();
