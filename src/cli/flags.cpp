@@ -58,9 +58,8 @@ constexpr const char* kRunGroup = "Running the model";
 
 void add_kv_flag(CLI::App& command, ModelFlags& flags) {
   command
-      .add_option(
-          "--kv", flags.kv,
-          "Format of attention keys and values in memory (default: f32; bf16 halves the memory and the reading)")
+      .add_option("--kv", flags.kv,
+                  "Format of attention keys and values in memory (default: f32, with q8 and q4 weights bf16)")
       ->type_name("f32|bf16")
       ->check(one_of({"f32", "bf16"}))
       ->group(kRunGroup);
@@ -70,8 +69,8 @@ void add_run_flags(CLI::App& command, ModelFlags& flags) {
   const std::string group = kRunGroup;
   command.add_option("--device", flags.device, "Where it runs: cpu")->type_name("NAME")->group(group);
   command.add_option("--weights", flags.weights, "Format of the weights in memory (default: the checkpoint's own)")
-      ->type_name("f32|bf16|f16")
-      ->check(one_of({"f32", "bf16", "f16"}))
+      ->type_name("f32|bf16|f16|q8|q4")
+      ->check(one_of({"f32", "bf16", "f16", "q8", "q4"}))
       ->group(group);
   add_kv_flag(command, flags);
   command.add_option("--threads", flags.threads, "Threads (default 0: all processors); results do not depend on it")

@@ -78,7 +78,9 @@ class Invariance : public ::testing::TestWithParam<int> {
  protected:
   Rng rng_{static_cast<uint64_t>(GetParam())};
   BambaConfig config_ = random_config(rng_);
-  WeightFormat format_ = GetParam() % 2 == 0 ? WeightFormat::f32 : WeightFormat::bf16;
+  static constexpr WeightFormat kFormats[] = {WeightFormat::f32, WeightFormat::bf16, WeightFormat::q8,
+                                              WeightFormat::q4};
+  WeightFormat format_ = kFormats[static_cast<size_t>(GetParam()) % std::size(kFormats)];
   KvFormat kv_ = GetParam() % 3 == 0 ? KvFormat::bf16 : KvFormat::f32;
   int64_t length_ = rng_.one_of<int64_t>({1, 2, 5, 31, 64, 65, 129, 257, 400, 700});
 
@@ -218,9 +220,11 @@ TEST_P(Invariance, SavedStatesChangeTheirKvFormat) {
 /// f32 that is worth some 1e-6 a layer of the largest logit, and errors of one layer are amplified by the next.
 TEST_P(Invariance, ChunkedScanAgreesWithRecurrence) {
   const auto ids = rng_.ids(length_, config_.vocab_size);
-  // Keys that differ in their last bit may be rounded apart: with pages in bf16 this would compare roundings.
+  // Numbers that differ in their last bit may be rounded apart: with pages in bf16, or activations rounded to 8 bits,
+  // this would compare roundings.
   RunOptions recurrent = options();
   recurrent.kv = KvFormat::f32;
+  if (is_quantized(format_)) recurrent.weights = WeightFormat::f32;
   RunOptions chunked = recurrent;
   chunked.scan = ScanForm::chunked;
   chunked.pass_tokens = rng_.between(1, 600);
