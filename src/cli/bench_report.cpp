@@ -10,12 +10,6 @@
 namespace bamba::cli {
 namespace {
 
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  const size_t half = values.size() / 2;
-  return values.size() % 2 == 1 ? values[half] : (values[half - 1] + values[half]) / 2;
-}
-
 double sum(const std::vector<double>& values) {
   double total = 0;
   for (const double value : values) total += value;
@@ -33,6 +27,12 @@ ProfilePhase decode_phase(const BenchReport& report) {
 }
 
 }  // namespace
+
+double median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  const size_t half = values.size() / 2;
+  return values.size() % 2 == 1 ? values[half] : (values[half - 1] + values[half]) / 2;
+}
 
 double prompt_matrix_flops(const BambaConfig& config, const BenchWork& work) {
   double layers = 0;

@@ -12,6 +12,9 @@
 
 namespace bamba::cli {
 
+/// values: at least one.
+double median(std::vector<double> values);
+
 struct BenchReport {
   std::string model;
   std::string device, scan;

@@ -59,15 +59,15 @@ TEST(Profiling, EveryMatrixIsReadOnceByADecodingStep) {
   std::map<std::string, OperationProfile> found;
   for (const OperationProfile& operation : options.profile->operations()) found[operation.name] = operation;
   for (const char* name :
-       {"linear feed_forward.gate_proj", "linear feed_forward.up_proj", "linear feed_forward.down_proj",
-        "linear mamba.in_proj", "linear mamba.out_proj", "linear self_attn.q_proj", "linear self_attn.k_proj",
-        "linear self_attn.v_proj", "linear self_attn.o_proj", "linear lm_head", "embed", "rms_norm", "gated_rms_norm",
-        "gated_activation", "causal_conv", "selective_scan", "rotate", "kv_append", "attention"}) {
+       {"linear feed_forward.gate_proj + feed_forward.up_proj", "linear feed_forward.down_proj", "linear mamba.in_proj",
+        "linear mamba.out_proj", "linear self_attn.q_proj + self_attn.k_proj + self_attn.v_proj",
+        "linear self_attn.o_proj", "linear lm_head", "embed", "rms_norm", "gated_rms_norm", "gated_activation",
+        "causal_conv", "selective_scan", "rotate", "kv_append", "attention"}) {
     EXPECT_EQ(found.count(name), 1U) << name;
   }
-  EXPECT_EQ(found["linear feed_forward.gate_proj"].calls, 3);
+  EXPECT_EQ(found["linear feed_forward.gate_proj + feed_forward.up_proj"].calls, 3);
   EXPECT_EQ(found["linear mamba.in_proj"].calls, 2);
-  EXPECT_EQ(found["linear self_attn.q_proj"].calls, 1);
+  EXPECT_EQ(found["linear self_attn.q_proj + self_attn.k_proj + self_attn.v_proj"].calls, 1);
   EXPECT_EQ(found["selective_scan"].calls, 2);
   EXPECT_EQ(found["rms_norm"].calls, 2 * 3 + 1);
   // A multiply-add for each element of each matrix, biases apart.
