@@ -13,7 +13,7 @@ struct MachineRoof {
   double int8_ops_per_second = 0;    ///< dot products of 8-bit integers with 32-bit sums; a multiply-add counts as two
 };
 
-/// Takes about a second and 256 MiB of memory meanwhile. threads <= 0: as many as the process may use.
+/// Takes about a second and 512 MiB of memory meanwhile. threads <= 0: as many as the process may use.
 /// Throws Error(out_of_memory).
 MachineRoof measure_machine(int threads = 0);
 

@@ -140,7 +140,7 @@ class Backend {
   virtual std::string_view name() const = 0;
   /// Host threads that work on one operation.
   virtual int threads() const = 0;
-  /// Measures the device with all of this backend's threads; takes under a second and 256 MiB of memory meanwhile.
+  /// Measures the device with all of this backend's threads; takes under a second and 512 MiB of memory meanwhile.
   virtual MachineRoof measure_roof() = 0;
 
   // --- memory -------------------------------------------------------------------------------------------------

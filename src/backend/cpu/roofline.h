@@ -7,7 +7,7 @@
 namespace bamba::backend::cpu {
 
 /// Bytes a second at which the context's threads read memory that no cache holds: the best of several passes over
-/// 256 MiB.
+/// 512 MiB.
 double measure_read_bandwidth(Context& context);
 /// Floating-point operations a second (a multiply-add is two) of independent f32 multiply-adds in registers: the best
 /// of several runs, with the same instructions that linear() uses.
