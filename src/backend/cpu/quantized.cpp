@@ -8,6 +8,7 @@
 #include <hwy/cache_control.h>
 
 #include "backend/cpu/cpu_features.h"
+#include "backend/cpu/quantized_amx.h"
 #include "backend/cpu/targets.h"
 #include "tensor/quantized_matrix.h"
 
@@ -111,7 +112,10 @@ const cpu::QuantizedKernels* kernels_of_target(const cpu::CpuFeatures& features)
 #if HWY_TARGET == HWY_AVX2
   if (features.avx_vnni) return &vnni::kKernels;
 #elif HWY_TARGET == HWY_AVX3
-  if (features.avx512_vnni) return &vnni::kKernels;
+  if (features.avx512_vnni) {
+    const cpu::QuantizedKernels* amx = features.amx_int8 ? cpu::amx_kernels(vnni::kKernels) : nullptr;
+    return amx != nullptr ? amx : &vnni::kKernels;
+  }
 #else
   static_cast<void>(features);
 #endif
