@@ -343,5 +343,25 @@ TEST(CpuScan, ChunkedFormMayBeCutAtChunkBoundaries) {
   }
 }
 
+/// On some processors subnormal numbers are a hundred times slower; a state that has decayed that far is zero.
+TEST(CpuScan, StatesThatDecayBecomeZeroAndTheCallersModeStays) {
+  const auto cpu = make_cpu_backend(1);
+  const ScanShape shape{1, 16, 1, 16, 32, 0.0f, 100.0f};
+  std::vector<float> state(16 * 16, 1e-37f);
+  float* states[] = {state.data()};
+  const SequenceRows rows[] = {{0, 1, 0}};
+  Rows xbc(1, 16 + 32);
+  for (int64_t c = 0; c < 48; ++c) xbc.at(0, c) = 0;
+  Rows dt(1, 1);
+  dt.at(0, 0) = 1;  // softplus 1.31, with a = -10 a decay of 2e-6: 2e-43 is subnormal
+  const float a = -10;
+  const float zero = 0;
+  Rows out(1, 16);
+  volatile float tiny = 1e-40f;
+  cpu->selective_scan(xbc.view(), dt.view(), rows, states, &a, &zero, &zero, shape, ScanForm::recurrent, out.view());
+  for (const float value : state) EXPECT_EQ(value, 0.0f);
+  EXPECT_GT(tiny * 0.5f, 0.0f);
+}
+
 }  // namespace
 }  // namespace bamba::backend

@@ -6,6 +6,7 @@
 #include <memory>
 #include <vector>
 
+#include "backend/cpu/flush_subnormals.h"
 #include "backend/cpu/memory.h"
 #include "base/thread_pool.h"
 
@@ -34,9 +35,19 @@ struct Context {
   explicit Context(int threads) : pool(threads), scratch(static_cast<size_t>(pool.size())) {}
 
   /// Runs body(task, scratch of the worker) for each task. `work` estimates the multiply-adds of the whole loop:
-  /// below what a hand-over to other threads is worth (some 10 us of work), the caller does it alone.
+  /// below what a hand-over to other threads is worth (some 10 us of work), the caller does it alone. Subnormal numbers
+  /// are zeros in the body.
   template <typename Body>
   void parallel(int64_t tasks, int64_t work, Body body) {
+    parallel_exact(tasks, work, [&](int64_t task, Scratch& own) {
+      const FlushSubnormals flush;
+      body(task, own);
+    });
+  }
+
+  /// The same for conversions, which keep subnormal numbers.
+  template <typename Body>
+  void parallel_exact(int64_t tasks, int64_t work, Body body) {
     constexpr int64_t kWorthWaking = 400'000;
     if (work < kWorthWaking || tasks == 1) {
       for (int64_t task = 0; task < tasks; ++task) body(task, scratch[0]);

@@ -80,7 +80,7 @@ void pack(Context& context, const From* source, CpuLinearWeight& weight) {
   const int64_t out = weight.out_features();
   To* target = reinterpret_cast<To*>(weight.data());
   const bool rows_layout = weight.layout() == CpuLinearWeight::Layout::rows;
-  context.parallel(weight.panels(), out * in, [&](int64_t panel, Scratch&) {
+  context.parallel_exact(weight.panels(), out * in, [&](int64_t panel, Scratch&) {
     const int64_t first = panel * kPanel;
     const int64_t rows = std::min(kPanel, out - first);
     if (rows_layout) {
@@ -153,7 +153,7 @@ std::unique_ptr<LinearWeight> pack_linear(Context& context, const Tensor& weight
 
 void unpack_linear(Context& context, const CpuLinearWeight& weight, int64_t first_row, int64_t rows, float* host) {
   const int64_t in = weight.in_features();
-  context.parallel(rows, rows * in, [&](int64_t r, Scratch&) {
+  context.parallel_exact(rows, rows * in, [&](int64_t r, Scratch&) {
     if (is_quantized(weight.format())) {
       read_quantized_row(weight, first_row + r, host + r * in);
       return;
@@ -165,7 +165,7 @@ void unpack_linear(Context& context, const CpuLinearWeight& weight, int64_t firs
 }
 
 void embed(Context& context, std::span<const int32_t> ids, const CpuLinearWeight& table, Matrix out) {
-  context.parallel(static_cast<int64_t>(ids.size()), out.rows * out.cols, [&](int64_t r, Scratch&) {
+  context.parallel_exact(static_cast<int64_t>(ids.size()), out.rows * out.cols, [&](int64_t r, Scratch&) {
     if (is_quantized(table.format())) {
       read_quantized_row(table, ids[static_cast<size_t>(r)], out.data + r * out.stride);
       return;

@@ -65,7 +65,7 @@ void quantize_and_pack(Context& context, FunctionRef<void(int64_t, float*)> read
   const int64_t in = weight.in_features();
   const RowPlace place(format, in, 0);
   const int64_t padded = place.groups() * place.group();
-  context.parallel(weight.panels(), weight.out_features() * in * 8, [&](int64_t p, Scratch&) {
+  context.parallel_exact(weight.panels(), weight.out_features() * in * 8, [&](int64_t p, Scratch&) {
     std::byte* panel = weight.data() + static_cast<size_t>(p) * weight.panel_bytes();
     std::memset(panel, 0, weight.panel_bytes());
     std::vector<float> values(static_cast<size_t>(in));
@@ -84,7 +84,7 @@ void quantize_and_pack(Context& context, FunctionRef<void(int64_t, float*)> read
 std::unique_ptr<LinearWeight> pack_quantized(Context& context, const QuantizedMatrix& matrix) {
   auto weight =
       std::make_unique<CpuLinearWeight>(matrix.rows, matrix.cols, matrix.format, CpuLinearWeight::Layout::panels);
-  context.parallel(weight->panels(), matrix.rows * matrix.cols, [&](int64_t p, Scratch&) {
+  context.parallel_exact(weight->panels(), matrix.rows * matrix.cols, [&](int64_t p, Scratch&) {
     std::byte* panel = weight->data() + static_cast<size_t>(p) * weight->panel_bytes();
     std::memset(panel, 0, weight->panel_bytes());
     const int64_t rows = std::min(kPanel, matrix.rows - p * kPanel);
