@@ -420,11 +420,11 @@ HWY_EXPORT(attention_weights);
 namespace cpu {
 void attention(Context& context, Matrix queries, std::span<const SequenceRows> sequences,
                std::span<float* const* const> pages, const AttentionShape& shape, Matrix out) {
-  HWY_DYNAMIC_DISPATCH(backend::attention)(context, queries, sequences, pages, shape, out);
+  HWY_DYNAMIC_DISPATCH(attention)(context, queries, sequences, pages, shape, out);
 }
 void attention_weights(Context& context, Matrix queries, SequenceRows sequence, float* const* pages,
                        const AttentionShape& shape, float* host, int64_t head_stride, int64_t row_stride) {
-  HWY_DYNAMIC_DISPATCH(backend::attention_weights)
+  HWY_DYNAMIC_DISPATCH(attention_weights)
   (context, queries, sequence, pages, shape, host, head_stride, row_stride);
 }
 }  // namespace cpu

@@ -33,6 +33,10 @@ struct Dot {
   static constexpr int64_t kCodeBytes = 2;
   struct Weights {
     VecI16 even, odd;
+    // Written out: one that GCC writes lacks the attributes of the instruction set, without which NEON's vectors cannot
+    // be made.
+    HWY_INLINE Weights() {}
+    HWY_INLINE Weights(VecI16 e, VecI16 o) : even(e), odd(o) {}
   };
   struct Codes {
     VecI16 even, odd;
