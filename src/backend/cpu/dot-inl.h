@@ -60,7 +60,7 @@ struct Dot {
     return VecI32{_mm256_madd_epi16(a.raw, b.raw)};
 #elif HWY_TARGET == HWY_SSE4
     return VecI32{_mm_madd_epi16(a.raw, b.raw)};
-#elif HWY_TARGET == HWY_NEON
+#elif HWY_ARCH_ARM_A64
     return VecI32{vpaddq_s32(vmull_s16(vget_low_s16(a.raw), vget_low_s16(b.raw)), vmull_high_s16(a.raw, b.raw))};
 #else
 #error "an instruction set without a product of 16-bit pairs here; see targets.h"
