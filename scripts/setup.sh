@@ -3,6 +3,7 @@
 #   scripts/setup.sh          to build and use it
 #   scripts/setup.sh --test   also to run its tests
 #   scripts/setup.sh --ci     also what .ci/run needs (clang and its tools)
+#   scripts/setup.sh --neon   also a cross compiler for Arm
 set -euo pipefail
 
 packages=(g++ cmake ninja-build pkg-config libhwy-dev libpcre2-dev nlohmann-json3-dev libcli11-dev)
@@ -10,7 +11,8 @@ case "${1:-}" in
   "") ;;
   --test) packages+=(ccache libgtest-dev) ;;
   --ci) packages+=(ccache libgtest-dev libbenchmark-dev git clang-14 clang libclang-rt-14-dev clang-tidy clang-format llvm-14 python3) ;;
-  *) echo "usage: $0 [--test | --ci]" >&2; exit 2 ;;
+  --neon) packages+=(ccache g++-aarch64-linux-gnu) ;;
+  *) echo "usage: $0 [--test | --ci | --neon]" >&2; exit 2 ;;
 esac
 
 missing=()

@@ -62,6 +62,7 @@ size_t peak_memory_bytes() {
 MachineRoof median_roof(const std::vector<MachineRoof>& roofs) {
   const auto of = [&](double MachineRoof::*figure) {
     std::vector<double> values;
+    values.reserve(roofs.size());
     for (const MachineRoof& roof : roofs) values.push_back(roof.*figure);
     return median(std::move(values));
   };

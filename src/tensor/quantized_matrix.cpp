@@ -27,7 +27,7 @@ NearestTable make_nearest_table() {
            value > 0.5f * static_cast<float>(int{kQ4Levels[level]} + int{kQ4Levels[level + 1]})) {
       ++level;
     }
-    table[static_cast<size_t>(i + kTableRadius)] = static_cast<int8_t>(level);
+    table[static_cast<size_t>(int64_t{i} + kTableRadius)] = static_cast<int8_t>(level);
   }
   return table;
 }
@@ -40,7 +40,7 @@ const NearestTable& nearest_table() {
 int8_t nearest_q4(const NearestTable& table, float value) {
   const float bounded = std::clamp(value, -128.0f, 128.0f);
   // Upwards from a tie would need care; a step of 1/8 misplaces nothing by more than 1/16 of a level's unit.
-  const auto step = static_cast<int>(std::lrint(bounded * kStepsPerUnit));
+  const int64_t step = std::lrint(bounded * kStepsPerUnit);
   return table[static_cast<size_t>(step + kTableRadius)];
 }
 

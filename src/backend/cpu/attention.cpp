@@ -32,7 +32,7 @@ constexpr int64_t kQueryRows = 96;
 // 1024 tokens: merging costs a thousandth of that, and 32k tokens give 32 tasks for each KV head.
 constexpr int64_t kSpanPages = 16;
 // Rows from which on a page in bf16 is widened once, and not by each tile of rows anew.
-constexpr int64_t kWidenRows = 3 * kPageRows;
+constexpr int64_t kWidenRows = int64_t{3} * kPageRows;
 // Memory for the sums of spans that different threads compute; past it, a thread takes all spans of its queries.
 constexpr int64_t kMaxSpanSums = int64_t{16} << 20;
 
@@ -355,7 +355,7 @@ void attention(Context& context, Matrix queries, std::span<const SequenceRows> s
   }
   // With few blocks, single spans keep all threads busy to the end.
   const int64_t tasks = call.blocks * shape.n_kv_heads;
-  const bool few = context.pool.size() > 1 && tasks < 16 * context.pool.size() && call.spans > 1;
+  const bool few = context.pool.size() > 1 && tasks < int64_t{16} * context.pool.size() && call.spans > 1;
   if (few && tasks * call.spans * call.sums_floats() <= kMaxSpanSums) {
     attend_spans(context, call, work);
   } else {
@@ -420,11 +420,11 @@ HWY_EXPORT(attention_weights);
 namespace cpu {
 void attention(Context& context, Matrix queries, std::span<const SequenceRows> sequences,
                std::span<float* const* const> pages, const AttentionShape& shape, Matrix out) {
-  HWY_DYNAMIC_DISPATCH(backend::attention)(context, queries, sequences, pages, shape, out);
+  HWY_DYNAMIC_DISPATCH(attention)(context, queries, sequences, pages, shape, out);
 }
 void attention_weights(Context& context, Matrix queries, SequenceRows sequence, float* const* pages,
                        const AttentionShape& shape, float* host, int64_t head_stride, int64_t row_stride) {
-  HWY_DYNAMIC_DISPATCH(backend::attention_weights)
+  HWY_DYNAMIC_DISPATCH(attention_weights)
   (context, queries, sequence, pages, shape, host, head_stride, row_stride);
 }
 }  // namespace cpu

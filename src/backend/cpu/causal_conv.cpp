@@ -90,7 +90,7 @@ HWY_EXPORT(causal_conv);
 void cpu::causal_conv(Context& context, Matrix in, std::span<const SequenceRows> sequences,
                       std::span<float* const> windows, const float* weight, const float* bias, ConvShape shape,
                       Activation activation, Matrix out) {
-  HWY_DYNAMIC_DISPATCH(backend::causal_conv)
+  HWY_DYNAMIC_DISPATCH(causal_conv)
   (context, in, sequences, windows, weight, bias, shape, activation, out);
 }
 }  // namespace bamba::backend

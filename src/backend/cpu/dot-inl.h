@@ -33,6 +33,10 @@ struct Dot {
   static constexpr int64_t kCodeBytes = 2;
   struct Weights {
     VecI16 even, odd;
+    // Written out: one that GCC writes lacks the attributes of the instruction set, without which NEON's vectors cannot
+    // be made.
+    HWY_INLINE Weights() {}
+    HWY_INLINE Weights(VecI16 e, VecI16 o) : even(e), odd(o) {}
   };
   struct Codes {
     VecI16 even, odd;
@@ -56,7 +60,7 @@ struct Dot {
     return VecI32{_mm256_madd_epi16(a.raw, b.raw)};
 #elif HWY_TARGET == HWY_SSE4
     return VecI32{_mm_madd_epi16(a.raw, b.raw)};
-#elif HWY_TARGET == HWY_NEON
+#elif HWY_ARCH_ARM_A64
     return VecI32{vpaddq_s32(vmull_s16(vget_low_s16(a.raw), vget_low_s16(b.raw)), vmull_high_s16(a.raw, b.raw))};
 #else
 #error "an instruction set without a product of 16-bit pairs here; see targets.h"

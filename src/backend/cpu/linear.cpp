@@ -179,7 +179,7 @@ namespace bamba::backend {
 HWY_EXPORT(linear);
 
 void cpu::linear(Context& context, Matrix in, std::span<const LinearOp> ops) {
-  HWY_DYNAMIC_DISPATCH(backend::linear)(context, in, ops);
+  HWY_DYNAMIC_DISPATCH(linear)(context, in, ops);
 }
 }  // namespace bamba::backend
 #endif

@@ -151,8 +151,8 @@ HWY_INLINE void quantized_groups(const std::byte* panel_groups, const cpu::Quant
   }
 }
 
-void quantized_panel(WeightFormat format, const std::byte* panel, const cpu::QuantizedRows& x, int64_t row0,
-                     int64_t rows, float* sums) {
+static void quantized_panel(WeightFormat format, const std::byte* panel, const cpu::QuantizedRows& x, int64_t row0,
+                            int64_t rows, float* sums) {
   std::fill_n(sums, rows * cpu::kQuantPanel, 0.0f);
   const std::byte* groups = panel + cpu::kQuantRowScaleBytes;
   if (format == WeightFormat::q4) {
@@ -170,7 +170,8 @@ void quantized_panel(WeightFormat format, const std::byte* panel, const cpu::Qua
   }
 }
 
-void quantize_activations(const float* x, int64_t cols, int64_t group, const cpu::QuantizedRows& out, int64_t row) {
+static void quantize_activations(const float* x, int64_t cols, int64_t group, const cpu::QuantizedRows& out,
+                                 int64_t row) {
   std::byte* codes = out.codes + row * out.code_stride;
   for (int64_t g = 0; g < out.groups; ++g) {
     HWY_ALIGN int8_t rounded[64];

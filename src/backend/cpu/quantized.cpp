@@ -143,7 +143,7 @@ void disable_vnni(bool disabled) {
 }
 
 const QuantizedKernels& quantized_kernels() {
-  return *HWY_DYNAMIC_DISPATCH(backend::kernels_of_target)(vnni_disabled ? CpuFeatures{} : cpu_features());
+  return *HWY_DYNAMIC_DISPATCH(kernels_of_target)(vnni_disabled ? CpuFeatures{} : cpu_features());
 }
 
 }  // namespace cpu

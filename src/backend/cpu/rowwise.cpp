@@ -102,17 +102,17 @@ HWY_EXPORT(rotate);
 
 namespace cpu {
 void rms_norm(Context& context, Matrix in, const float* weight, float eps, Matrix out) {
-  HWY_DYNAMIC_DISPATCH(backend::rms_norm)(context, in, weight, eps, out);
+  HWY_DYNAMIC_DISPATCH(rms_norm)(context, in, weight, eps, out);
 }
 void gated_rms_norm(Context& context, Matrix inout, Matrix gate, const float* weight, float eps, int64_t groups) {
-  HWY_DYNAMIC_DISPATCH(backend::gated_rms_norm)(context, inout, gate, weight, eps, groups);
+  HWY_DYNAMIC_DISPATCH(gated_rms_norm)(context, inout, gate, weight, eps, groups);
 }
 void gated_activation(Context& context, Matrix gate, Matrix up, Activation activation) {
-  HWY_DYNAMIC_DISPATCH(backend::gated_activation)(context, gate, up, activation);
+  HWY_DYNAMIC_DISPATCH(gated_activation)(context, gate, up, activation);
 }
 void rotate(Context& context, Matrix heads, int64_t n_heads, int64_t head_dim, int64_t rotary_dim,
             const float* cos_sin) {
-  HWY_DYNAMIC_DISPATCH(backend::rotate)(context, heads, n_heads, head_dim, rotary_dim, cos_sin);
+  HWY_DYNAMIC_DISPATCH(rotate)(context, heads, n_heads, head_dim, rotary_dim, cos_sin);
 }
 }  // namespace cpu
 }  // namespace bamba::backend

@@ -191,7 +191,7 @@ namespace bamba::backend {
 HWY_EXPORT(scan_chunked);
 
 void cpu::scan_chunked(Context& context, const ScanArguments& arguments) {
-  HWY_DYNAMIC_DISPATCH(backend::scan_chunked)(context, arguments);
+  HWY_DYNAMIC_DISPATCH(scan_chunked)(context, arguments);
 }
 }  // namespace bamba::backend
 #endif

@@ -140,10 +140,10 @@ HWY_EXPORT(scan_recurrent);
 namespace cpu {
 void time_steps(Context& context, Matrix dt, const float* a, const float* dt_bias, const ScanShape& shape, float* delta,
                 float* log_decay) {
-  HWY_DYNAMIC_DISPATCH(backend::time_steps)(context, dt, a, dt_bias, shape, delta, log_decay);
+  HWY_DYNAMIC_DISPATCH(time_steps)(context, dt, a, dt_bias, shape, delta, log_decay);
 }
 void scan_recurrent(Context& context, const ScanArguments& arguments) {
-  HWY_DYNAMIC_DISPATCH(backend::scan_recurrent)(context, arguments);
+  HWY_DYNAMIC_DISPATCH(scan_recurrent)(context, arguments);
 }
 }  // namespace cpu
 }  // namespace bamba::backend
