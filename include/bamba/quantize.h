@@ -39,8 +39,9 @@ const std::vector<std::string>& quantizable_classes();
 
 /// Reads the checkpoint folder `source` and writes it to `target` with packed weights and a quantization_config, for
 /// BambaForCausalLM::from_pretrained to map; config.json, generation_config.json and the tokenizer's files come along.
-/// Layer by layer: memory holds one layer and the calibration text's activations at a time. Nothing appears in
-/// `target` until all of it is written. Throws Error(invalid_argument) for options that do not fit together or
+/// Layer by layer: memory holds one layer and the calibration text's activations at a time. Until all weights are
+/// written `target` stays as it was; then an older model's config.json goes first and the new one comes last, so that a
+/// folder in between is no model at all. Throws Error(invalid_argument) for options that do not fit together or
 /// a source that is quantized already, Error(non_finite) for weights or activations that are not finite, and what
 /// from_pretrained and save_pretrained throw.
 void quantize_checkpoint(const std::filesystem::path& source, const std::filesystem::path& target,

@@ -10,6 +10,7 @@
 #include "cli/flags.h"
 #include "cli/output.h"
 #include "cli/terminal.h"
+#include "io/companions.h"
 
 namespace bamba::cli {
 namespace {
@@ -59,11 +60,7 @@ void convert(const QuantizeFlags& flags, const std::filesystem::path& target, ui
   SaveOptions save;
   save.max_shard_bytes = shard_bytes;
   BambaForCausalLM::from_pretrained(model_directory(flags.model), options).save_pretrained(target, save);
-  for (const char* name : {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja",
-                           "chat_template.json"}) {
-    const std::filesystem::path path = model_directory(flags.model) / name;
-    if (std::filesystem::exists(path)) write_file_atomically(target / name, read_file(path, kMaxTextBytes));
-  }
+  copy_companions(model_directory(flags.model), target);
 }
 
 ExitCode run_quantize(const QuantizeFlags& flags) {

@@ -72,6 +72,8 @@ WeightTensor PretrainedSource::take(const TensorSpec& spec) {
   done_ += checkpoint_.entry(spec.name).bytes;
   if (const auto format = packed_format(spec)) return adopt(spec, *format);
   last_ = spec.name;
+  // What a quantized checkpoint left as it was stays so.
+  if (quantization_) return {read(spec), stored_format(stored_type(spec)).value_or(format_)};
   return read(spec);
 }
 

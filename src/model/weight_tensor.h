@@ -2,9 +2,11 @@
 #pragma once
 
 #include <bamba/tensor.h>
+#include <bamba/weight_format.h>
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <utility>
 
 #include "backend/backend.h"
@@ -14,10 +16,12 @@ namespace bamba {
 
 struct WeightTensor {
   WeightTensor(Tensor tensor_) : tensor(std::move(tensor_)) {}  // NOLINT(google-explicit-constructor)
+  WeightTensor(Tensor tensor_, WeightFormat format_) : tensor(std::move(tensor_)), format(format_) {}
   // NOLINTNEXTLINE(google-explicit-constructor)
   WeightTensor(std::unique_ptr<backend::LinearWeight> packed_) : packed(std::move(packed_)) {}
 
   Tensor tensor;                                  ///< f32, f16 or bf16; or empty and:
+  std::optional<WeightFormat> format;             ///< what to pack a matrix to; empty: what the model is loaded as
   std::unique_ptr<backend::LinearWeight> packed;  ///< matrices only
 };
 

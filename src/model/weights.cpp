@@ -41,7 +41,8 @@ class Builder {
     }
   }
 
-  void take(const TensorSpec& spec, WeightTensor source, WeightFormat format) {
+  void take(const TensorSpec& spec, WeightTensor source, WeightFormat wanted) {
+    const WeightFormat format = source.format.value_or(wanted);
     const Tensor& tensor = source.tensor;
     if (spec.is_matrix()) {
       // A tied embedding is multiplied with as well, so it gets the layout for that.

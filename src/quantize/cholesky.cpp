@@ -63,13 +63,13 @@ bool cholesky(backend::Backend& device, ThreadPool& pool, std::span<float> matri
         solve_row(diagonal, size, n, row);
         std::copy_n(row, size, p + i * size);
         for (int64_t j = 0; j < size; ++j) negative[static_cast<size_t>(i * size + j)] = -row[j];
-        std::fill_n(a + (first + i % size) * n + first + size, i < size ? below : 0, 0.0f);
       }
     });
     const auto weight = device.pack_linear(panel, WeightFormat::f32);
     device.linear({negative.data(), below, size, size}, *weight, nullptr, true,
                   {a + (first + size) * n + first + size, below, below, n});
   }
+  for (int64_t i = 0; i < n; ++i) std::fill(a + i * n + i + 1, a + (i + 1) * n, 0.0f);
   return true;
 }
 

@@ -11,6 +11,7 @@
 #include "base/file.h"
 #include "base/str.h"
 #include "io/checkpoint.h"
+#include "io/companions.h"
 #include "model/format_table.h"
 #include "model/pretrained_source.h"
 #include "quantize/layer_model.h"
@@ -23,10 +24,7 @@ namespace fs = std::filesystem;
 using backend::LinearWeight;
 using Declaration = SafetensorsWriter::Declaration;
 
-/// Files of a checkpoint folder that say nothing about weights.
-constexpr const char* kCompanions[] = {"generation_config.json",  "tokenizer.json",      "tokenizer_config.json",
-                                       "special_tokens_map.json", "chat_template.jinja", "chat_template.json"};
-constexpr uint64_t kMaxCompanionBytes = uint64_t{256} << 20;
+constexpr const char* kConfigFile = "config.json";
 
 /// Matrices that read the same activations share their statistics: those of the first one.
 std::string statistics_name(const std::string& name) {
@@ -66,15 +64,15 @@ class CheckpointQuantizer {
     // Packed weights first: their sizes are multiples of 64 bytes, so that every one of them is aligned in the file.
     std::vector<Declaration> declared = packed_;
     declared.insert(declared.end(), others_.begin(), others_.end());
-    save_checkpoint(target, declared, options_.max_shard_bytes,
-                    [&](const Declaration& declaration, SafetensorsWriter& writer) { fill(declaration, writer); });
+    // config.json makes the folder a model: an older one goes before the weights it describes do, the new one comes last.
+    save_checkpoint(
+        target, declared, options_.max_shard_bytes,
+        [&](const Declaration& declaration, SafetensorsWriter& writer) { fill(declaration, writer); },
+        [&] { fs::remove(target / kConfigFile); });
+    copy_companions(directory_, target);
     BambaConfig config = config_;
     config.set_extra_key("quantization_config", quantization_.to_json().dump());
-    for (const char* name : kCompanions) {
-      const fs::path path = directory_ / name;
-      if (fs::exists(path)) write_file_atomically(target / name, read_file(path, kMaxCompanionBytes));
-    }
-    write_file_atomically(target / "config.json", config.to_json());
+    write_file_atomically(target / kConfigFile, config.to_json());
     progress(total_);
   }
 
@@ -115,6 +113,9 @@ class CheckpointQuantizer {
   }
 
   bool calibrates() const { return !options_.calibration.empty() && options_.method != QuantizeMethod::nearest; }
+  SecondMoment::Part part() const {
+    return options_.method == QuantizeMethod::feedback ? SecondMoment::Part::matrix : SecondMoment::Part::diagonal;
+  }
   bool is_chosen(const TensorSpec& spec) const {
     return options_.only.empty() || options_.only.contains(std::string(tensor_class(spec)));
   }
@@ -180,7 +181,7 @@ class CheckpointQuantizer {
       return;
     }
     std::map<std::string, SecondMoment> moments;
-    for (const TensorSpec& spec : matrices) moments.try_emplace(statistics_name(spec.name), spec.shape[1]);
+    for (const TensorSpec& spec : matrices) moments.try_emplace(statistics_name(spec.name), spec.shape[1], part());
     std::vector<float> outputs = hidden_;
     LayerModel(config_, index, device_, [&](const TensorSpec& spec) {
       return WeightTensor(source_.read(spec));
@@ -217,7 +218,7 @@ class CheckpointQuantizer {
     const backend::Buffer weight = device_->upload_vector(norm.data<float>());
     const int64_t width = config_.hidden_size;
     const int64_t rows = static_cast<int64_t>(hidden_.size()) / width;
-    SecondMoment moment(width);
+    SecondMoment moment(width, part());
     for (int64_t first = 0; first < rows; first += options_.window) {
       const int64_t count = std::min(options_.window, rows - first);
       const backend::Buffer buffer = device_->allocate(static_cast<size_t>(count * width) * sizeof(float));

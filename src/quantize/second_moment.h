@@ -1,4 +1,4 @@
-// What a calibration text says about a linear layer's inputs: H = sum over its rows x of x x^T.
+// What a calibration text says about a linear layer's inputs: H = sum over its rows x of x x^T, or H's diagonal alone.
 #pragma once
 
 #include <cstdint>
@@ -11,22 +11,27 @@ namespace bamba {
 
 class SecondMoment {
  public:
-  /// Holds inputs^2 floats.
-  explicit SecondMoment(int64_t inputs);
+  enum class Part {
+    matrix,    ///< all of H: inputs^2 floats, and a matrix product for each add()
+    diagonal,  ///< how large each input is, and no more
+  };
+  SecondMoment(int64_t inputs, Part part);
 
   /// Adds rows of activations, [rows, inputs].
   void add(backend::Backend& device, const backend::Matrix& rows);
 
   int64_t inputs() const { return inputs_; }
-  int64_t rows() const { return rows_; }
+  /// H, [inputs, inputs]; of Part::matrix only.
   std::span<const float> matrix() const { return sums_; }
-  /// The diagonal: how much each input weighs.
+  /// How much each input weighs, [inputs].
   std::vector<float> diagonal() const;
 
  private:
+  void add_squares(std::span<const float> rows);
+
   int64_t inputs_;
-  int64_t rows_ = 0;
-  std::vector<float> sums_;  ///< [inputs, inputs], symmetric
+  Part part_;
+  std::vector<float> sums_;  ///< [inputs, inputs], symmetric; or [inputs]
 };
 
 }  // namespace bamba
