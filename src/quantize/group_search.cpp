@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 #include <limits>
+#include <vector>
 
 #include "tensor/quantized_matrix.h"
 
@@ -64,6 +65,18 @@ float error_of(WeightFormat format, const float* weights, const float* importanc
   return sum;
 }
 
+double row_error(WeightFormat format, const float* weights, const float* importance, int64_t cols, float row_scale,
+                 const int8_t* scales, const int8_t* codes) {
+  const int64_t group = group_size(format);
+  double sum = 0;
+  for (int64_t k = 0; k < cols; ++k) {
+    const float scale = row_scale * static_cast<float>(scales[k / group]);
+    const double off = static_cast<double>(weights[k]) - static_cast<double>(dequantized(format, scale, codes[k]));
+    sum += (importance != nullptr ? static_cast<double>(importance[k]) : 1.0) * off * off;
+  }
+  return sum;
+}
+
 }  // namespace
 
 float dequantized(WeightFormat format, float scale, int8_t code) {
@@ -111,6 +124,11 @@ int8_t search_scale(WeightFormat format, const float* weights, const float* impo
 void search_row(WeightFormat format, const float* weights, const float* importance, int64_t cols, float* row_scale,
                 int8_t* scales, int8_t* codes) {
   const int64_t group = group_size(format);
+  const int64_t groups = (cols + group - 1) / group;
+  float nearest_row_scale = 0;
+  std::vector<int8_t> nearest_scales(static_cast<size_t>(groups));
+  std::vector<int8_t> nearest_codes(static_cast<size_t>(groups * group));
+  quantize_row(format, weights, cols, &nearest_row_scale, nearest_scales.data(), nearest_codes.data());
   *row_scale = search_row_scale(format, weights, cols);
   for (int64_t first = 0; first < cols; first += group) {
     const int64_t count = std::min(group, cols - first);
@@ -122,6 +140,13 @@ void search_row(WeightFormat format, const float* weights, const float* importan
     for (int64_t i = 0; i < group; ++i) {
       codes[first + i] = i < count ? nearest_code(format, weights[first + i] * inverse) : int8_t{0};
     }
+  }
+  // The row's scale leaves the search room above the largest weight, at the cost of coarser steps: rarely too coarse.
+  if (row_error(format, weights, importance, cols, nearest_row_scale, nearest_scales.data(), nearest_codes.data()) <
+      row_error(format, weights, importance, cols, *row_scale, scales, codes)) {
+    *row_scale = nearest_row_scale;
+    std::copy(nearest_scales.begin(), nearest_scales.end(), scales);
+    std::copy(nearest_codes.begin(), nearest_codes.end(), codes);
   }
 }
 

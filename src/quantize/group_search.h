@@ -15,8 +15,9 @@ int8_t search_scale(WeightFormat format, const float* weights, const float* impo
 /// A row scale with which every group of the row finds its scale among the signed 8-bit multiples.
 float search_row_scale(WeightFormat format, const float* weights, int64_t cols);
 
-/// search_scale() for every group of a row, and the codes; outputs as quantize_row() has them, which is also who
-/// refuses weights that are not finite.
+/// search_scale() for every group of a row, and the codes; or what quantize_row() makes of the row where that is
+/// better, so that the row's error is never above that of rounding to nearest. Outputs as quantize_row() has them.
+/// Throws Error(non_finite) when a weight is not finite.
 void search_row(WeightFormat format, const float* weights, const float* importance, int64_t cols, float* row_scale,
                 int8_t* scales, int8_t* codes);
 

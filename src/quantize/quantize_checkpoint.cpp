@@ -64,7 +64,8 @@ class CheckpointQuantizer {
     // Packed weights first: their sizes are multiples of 64 bytes, so that every one of them is aligned in the file.
     std::vector<Declaration> declared = packed_;
     declared.insert(declared.end(), others_.begin(), others_.end());
-    // config.json makes the folder a model: an older one goes before the weights it describes do, the new one comes last.
+    // config.json makes the folder a model: an older one goes before the weights it describes do, the new one comes
+    // last.
     save_checkpoint(
         target, declared, options_.max_shard_bytes,
         [&](const Declaration& declaration, SafetensorsWriter& writer) { fill(declaration, writer); },

@@ -52,7 +52,6 @@ QuantizedMatrix quantize_nearest(WeightFormat format, const Tensor& weight, Thre
 QuantizedMatrix quantize_searched(WeightFormat format, const Tensor& weight, std::span<const float> importance,
                                   ThreadPool& pool) {
   const Tensor values = as_f32(weight);
-  check_finite(values.data<float>());
   const float* rows = values.data<float>().data();
   QuantizedMatrix out(format, weight.dim(0), weight.dim(1));
   for_rows(pool, out.rows, [&](int64_t r) {
