@@ -1,4 +1,5 @@
 // bamba quantize: a checkpoint with smaller weights.
+#include <bamba/config.h>
 #include <bamba/quantize.h>
 
 #include <algorithm>
@@ -25,14 +26,21 @@ struct QuantizeFlags {
   bool one_pass = false, force = false;
 };
 
-QuantizeMethod method_of(const QuantizeFlags& flags) {
+/// Above this many parameters error feedback takes hours on a few processors, so it must be asked for.
+constexpr int64_t kFeedbackParameters = 2'000'000'000;
+
+QuantizeMethod method_of(const QuantizeFlags& flags, int64_t parameters) {
   if (flags.method == "nearest") return QuantizeMethod::nearest;
   if (flags.method == "search") return QuantizeMethod::search;
   if (flags.method == "feedback") {
     if (flags.calibrate.empty()) fail(ErrorCode::invalid_argument, "--method: feedback needs --calibrate FILE");
     return QuantizeMethod::feedback;
   }
-  return flags.calibrate.empty() ? QuantizeMethod::search : QuantizeMethod::feedback;
+  if (flags.calibrate.empty()) return QuantizeMethod::search;
+  if (parameters <= kFeedbackParameters) return QuantizeMethod::feedback;
+  print_note(str("searching scales; for ", with_thousands(parameters),
+                 " parameters --method feedback, which is better still, takes hours"));
+  return QuantizeMethod::search;
 }
 
 std::vector<int64_t> calibration_ids(const QuantizeFlags& flags) {
@@ -79,7 +87,7 @@ ExitCode run_quantize(const QuantizeFlags& flags) {
   } else {
     QuantizeOptions options;
     options.weights = *weight_format_from_name(flags.model.weights);
-    options.method = method_of(flags);
+    options.method = method_of(flags, BambaConfig::from_pretrained(source).parameter_count());
     options.calibration = calibration_ids(flags);
     options.window = flags.window;
     options.sequential = !flags.one_pass;
@@ -121,7 +129,8 @@ void add_quantize(CLI::App& program, Command& chosen) {
                    "Calibrate with the activations of the original layers instead of the quantized ones");
   command
       .add_option("--method", flags->method,
-                  "nearest, search (default without --calibrate) or feedback (default with it)")
+                  "nearest (seconds), search (the default) or feedback (the default with --calibrate for models of up "
+                  "to 2 billion parameters; hours for 9 billion)")
       ->type_name("METHOD")
       ->check(one_of({"nearest", "search", "feedback"}));
   command
@@ -137,7 +146,9 @@ void add_quantize(CLI::App& program, Command& chosen) {
       ->check(whole_number(0, 1024));
   command.add_flag("--force", flags->force, "Overwrite a model that is there");
   command.footer(
-      "Layer by layer: the model is never held in memory whole.\n\n"
+      "Layer by layer: the model is never held in memory whole. Memory is that of one layer in f32, of the calibration "
+      "text's activations (4 bytes x hidden size a token, twice) and, for feedback, three matrices of the widest input "
+      "squared: 2.5 GB for Bamba-9B.\n\n"
       "Examples:\n"
       "  bamba quantize -m DIR -o DIR-q8 --weights q8\n"
       "  bamba quantize -m DIR -o DIR-q4 --weights q4 --calibrate text.txt\n"

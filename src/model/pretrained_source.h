@@ -39,6 +39,8 @@ class PretrainedSource {
   WeightTensor take(const TensorSpec& spec);
   /// take() without any of that, and nothing packed: packed weights are unpacked to f32.
   Tensor read(const TensorSpec& spec) const;
+  /// Lets go of a tensor's pages; a later read brings them back from the file.
+  void release(const TensorSpec& spec) const { checkpoint_.release(spec.name); }
   void finish();
 
  private:

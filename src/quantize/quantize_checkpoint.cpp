@@ -135,6 +135,7 @@ class CheckpointQuantizer {
       const Tensor stored = source_.read(spec);
       const Tensor written = stored.dtype() == declaration.dtype ? stored : stored.to(declaration.dtype);
       writer.append(written.raw(), written.nbytes());
+      source_.release(spec);
       return;
     }
     while (!ready_.contains(spec.name)) quantize_next();
@@ -241,6 +242,7 @@ class CheckpointQuantizer {
     } catch (const Error& error) {
       throw Error(error.code(), str(directory_.string(), ": ", spec.name, ": ", error.what()));
     }
+    source_.release(spec);
     done_ += static_cast<uint64_t>(shape_numel(spec.shape));
   }
 
