@@ -25,6 +25,10 @@ SearchRange range_of(WeightFormat format) {
 
 constexpr float kTop = 127;
 
+float level_of(WeightFormat format, int8_t code) {
+  return static_cast<float>(format == WeightFormat::q4 ? kQ4Levels[static_cast<uint8_t>(code)] : code);
+}
+
 float largest_magnitude(const float* weights, int64_t count) {
   float largest = 0;
   for (int64_t i = 0; i < count; ++i) largest = std::max(largest, std::abs(weights[i]));
@@ -37,7 +41,7 @@ class LevelTable {
   LevelTable() {
     for (size_t i = 0; i < table_.size(); ++i) {
       const float value = (static_cast<float>(i) - kRadius) / kSteps;
-      table_[i] = static_cast<float>(kQ4Levels[static_cast<size_t>(nearest_code(WeightFormat::q4, value))]);
+      table_[i] = level_of(WeightFormat::q4, nearest_code(WeightFormat::q4, value));
     }
   }
   float nearest(float value) const {
@@ -70,7 +74,8 @@ double row_error(WeightFormat format, const float* weights, const float* importa
   const int64_t group = group_size(format);
   double sum = 0;
   for (int64_t k = 0; k < cols; ++k) {
-    const float scale = row_scale * static_cast<float>(scales[k / group]);
+    const int8_t multiple = scales[k / group];
+    const float scale = row_scale * static_cast<float>(multiple);
     const double off = static_cast<double>(weights[k]) - static_cast<double>(dequantized(format, scale, codes[k]));
     sum += (importance != nullptr ? static_cast<double>(importance[k]) : 1.0) * off * off;
   }
@@ -80,7 +85,7 @@ double row_error(WeightFormat format, const float* weights, const float* importa
 }  // namespace
 
 float dequantized(WeightFormat format, float scale, int8_t code) {
-  return scale * static_cast<float>(format == WeightFormat::q4 ? kQ4Levels[static_cast<size_t>(code)] : code);
+  return scale * level_of(format, code);
 }
 
 float search_row_scale(WeightFormat format, const float* weights, int64_t cols) {
