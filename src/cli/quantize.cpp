@@ -146,9 +146,8 @@ void add_quantize(CLI::App& program, Command& chosen) {
       ->check(whole_number(0, 1024));
   command.add_flag("--force", flags->force, "Overwrite a model that is there");
   command.footer(
-      "Layer by layer: the model is never held in memory whole. Memory is that of one layer in f32, of the calibration "
-      "text's activations (4 bytes x hidden size a token, twice) and, for feedback, three matrices of the widest input "
-      "squared: 2.5 GB for Bamba-9B.\n\n"
+      "Layer by layer: the model is never held in memory whole. docs/quantization.md says what each method gains and "
+      "takes.\n\n"
       "Examples:\n"
       "  bamba quantize -m DIR -o DIR-q8 --weights q8\n"
       "  bamba quantize -m DIR -o DIR-q4 --weights q4 --calibrate text.txt\n"
