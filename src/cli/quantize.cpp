@@ -36,11 +36,14 @@ QuantizeMethod method_of(const QuantizeFlags& flags, int64_t parameters) {
     if (flags.calibrate.empty()) fail(ErrorCode::invalid_argument, "--method: feedback needs --calibrate FILE");
     return QuantizeMethod::feedback;
   }
-  if (flags.calibrate.empty()) return QuantizeMethod::search;
+  // 8 bits leave a search nothing to find.
+  const bool q8 = flags.model.weights == "q8";
+  const QuantizeMethod quick = q8 ? QuantizeMethod::nearest : QuantizeMethod::search;
+  if (flags.calibrate.empty()) return quick;
   if (parameters <= kFeedbackParameters) return QuantizeMethod::feedback;
-  print_note(str("searching scales; for ", with_thousands(parameters),
-                 " parameters --method feedback, which is better still, takes hours"));
-  return QuantizeMethod::search;
+  print_note(str("using --method ", q8 ? "nearest" : "search", "; for ", with_thousands(parameters),
+                 " parameters feedback, which is better still, takes hours and must be asked for"));
+  return quick;
 }
 
 std::vector<int64_t> calibration_ids(const QuantizeFlags& flags) {
@@ -129,8 +132,8 @@ void add_quantize(CLI::App& program, Command& chosen) {
                    "Calibrate with the activations of the original layers instead of the quantized ones");
   command
       .add_option("--method", flags->method,
-                  "nearest (seconds), search (the default) or feedback (the default with --calibrate for models of up "
-                  "to 2 billion parameters; hours for 9 billion)")
+                  "nearest (seconds; the default for q8), search (the default for q4) or feedback (the default with "
+                  "--calibrate for models of up to 2 billion parameters; hours for 9 billion)")
       ->type_name("METHOD")
       ->check(one_of({"nearest", "search", "feedback"}));
   command
