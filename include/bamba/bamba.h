@@ -12,6 +12,7 @@
 #include <bamba/model.h>
 #include <bamba/profile.h>
 #include <bamba/progress.h>
+#include <bamba/quantize.h>
 #include <bamba/sequence_state.h>
 #include <bamba/tensor.h>
 #include <bamba/tokenizer.h>

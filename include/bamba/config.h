@@ -100,6 +100,10 @@ struct BambaConfig {
   static BambaConfig from_pretrained(const std::filesystem::path& path);
   /// config.json in Transformers 5's layout, unknown keys of the file it was read from kept.
   std::string to_json() const;
+  /// The JSON text of an unknown key that came with the file, if it is there.
+  std::optional<std::string> extra_key(std::string_view key) const;
+  /// Sets an unknown key to a value given as JSON text.
+  void set_extra_key(std::string_view key, std::string_view json);
   /// Forgets an unknown key that came with the file, if it is there.
   void drop_extra_key(std::string_view key);
 

@@ -19,5 +19,6 @@ void add_info(CLI::App& program, Command& chosen);
 void add_eval(CLI::App& program, Command& chosen);
 void add_bench(CLI::App& program, Command& chosen);
 void add_init(CLI::App& program, Command& chosen);
+void add_quantize(CLI::App& program, Command& chosen);
 
 }  // namespace bamba::cli

@@ -1,113 +1,46 @@
-// bamba eval: perplexity and bits per byte of a text.
-//
-// The windows are those of Transformers' guide "Perplexity of fixed-length models": windows of --context tokens, each
-// --stride further; a window scores the tokens that no earlier window scored, the rest of it is context.
+// bamba eval: perplexity and bits per byte of a text, and how far a model has moved from its parent.
 #include <bamba/model.h>
 
-#include <algorithm>
 #include <cmath>
 #include <memory>
+#include <optional>
 
 #include "base/file.h"
 #include "base/str.h"
 #include "cli/commands.h"
+#include "cli/evaluator.h"
 #include "cli/flags.h"
-#include "cli/interrupt.h"
 #include "cli/json_out.h"
 #include "cli/output.h"
 #include "cli/terminal.h"
-#include "model/loss.h"
 
 namespace bamba::cli {
 namespace {
 
 constexpr uint64_t kMaxTextBytes = uint64_t{1} << 31;
-// Rows of logits at a time: 64 rows of a 128k vocabulary are 33 MB.
-constexpr int64_t kLogitRows = 64;
-constexpr int64_t kContextRows = 512;
 
 struct EvalFlags {
   ModelFlags model;
-  std::string text;
+  std::string text, against;
   int64_t context = 2048, stride = 0;
   bool json = false;
 };
 
-struct Totals {
-  double nll = 0;  // nats
-  int64_t scored_tokens = 0;
-};
+/// The reference as it is stored; everything else as the model under test.
+ModelFlags reference_flags(const EvalFlags& flags) {
+  ModelFlags reference = flags.model;
+  reference.model = flags.against;
+  reference.weights.clear();
+  return reference;
+}
 
-class Evaluator {
- public:
-  Evaluator(const EvalFlags& flags, const BambaForCausalLM& model, std::vector<int64_t> ids)
-      : flags_(flags), model_(model), ids_(std::move(ids)), scored_(ids_.size(), false) {}
-
-  Totals run() {
-    const auto length = static_cast<int64_t>(ids_.size());
-    const int64_t context = flags_.context == 0 ? length : flags_.context;
-    if (context < 2) {
-      fail(ErrorCode::invalid_argument, "--context: ", context,
-           " leaves no token to predict; give 2 or more, or 0 for the whole text in one window");
-    }
-    const int64_t stride = flags_.stride == 0 ? std::max<int64_t>(1, context / 2) : flags_.stride;
-    if (stride > context) {
-      fail(ErrorCode::invalid_argument, "--stride: ", stride, " is larger than --context ", context,
-           "; tokens in between would go unscored");
-    }
-    int64_t scored_end = 0;
-    for (int64_t begin = 0; scored_end < length; begin += stride) {
-      const int64_t end = std::min(begin + context, length);
-      window(begin, std::max(begin + 1, scored_end), end);
-      scored_end = end;
-    }
-    bar_.clear();
-    return totals_;
-  }
-
-  const std::vector<bool>& scored() const { return scored_; }
-
- private:
-  /// Scores tokens [first, end) given those from `begin` on.
-  void window(int64_t begin, int64_t first, int64_t end) {
-    SequenceState state = model_.new_state();
-    // The logits after token t score token t + 1.
-    int64_t at = begin;
-    while (at < first - 1) at = feed(state, at, std::min(at + kContextRows, first - 1), LogitsToKeep::none);
-    while (at < end - 1) {
-      const int64_t next = feed(state, at, std::min(at + kLogitRows, end - 1), LogitsToKeep::all);
-      const auto vocab = static_cast<size_t>(output_.logits.dim(1));
-      const std::span<const float> logits = std::as_const(output_.logits).data<float>();
-      for (int64_t t = at; t < next; ++t) {
-        const auto target = static_cast<size_t>(t + 1);
-        const auto row = logits.subspan(static_cast<size_t>(t - at) * vocab, vocab);
-        totals_.nll += log_sum_exp(row) - row[static_cast<size_t>(ids_[target])];
-        totals_.scored_tokens += 1;
-        scored_[target] = true;
-      }
-      at = next;
-      bar_.update("evaluating", static_cast<uint64_t>(at), ids_.size());
-    }
-  }
-
-  int64_t feed(SequenceState& state, int64_t begin, int64_t end, LogitsToKeep logits) {
-    throw_if_interrupted();
-    SequenceInput input;
-    input.state = &state;
-    input.input_ids = std::span(ids_).subspan(static_cast<size_t>(begin), static_cast<size_t>(end - begin));
-    input.logits = logits;
-    model_.forward({&input, 1}, {}, output_);
-    return end;
-  }
-
-  const EvalFlags& flags_;
-  const BambaForCausalLM& model_;
-  std::vector<int64_t> ids_;
-  std::vector<bool> scored_;
-  RaggedOutput output_;
-  Totals totals_;
-  ProgressBar bar_{ProgressBar::Unit::count};
-};
+/// The text's ids must mean the same to both.
+void check_same_ids(const EvalFlags& flags, const std::string& text, const std::vector<int64_t>& ids) {
+  const std::optional<Tokenizer> tokenizer = load_tokenizer(reference_flags(flags));
+  if (!tokenizer || tokenizer->encode(text) == ids) return;
+  fail(ErrorCode::invalid_argument, "--against: the tokenizer of ", flags.against, " gives other ids for ", flags.text,
+       " than that of ", model_directory(flags.model).string(), "; only models of one tokenizer can be compared");
+}
 
 /// Bytes of the text that scored tokens stand for. Offsets count characters; each ends where the next token's begins.
 int64_t scored_bytes(const std::string& text, const Encoding& encoding, const std::vector<bool>& scored) {
@@ -136,12 +69,21 @@ ExitCode run_eval(const EvalFlags& flags) {
     fail(ErrorCode::invalid_argument, "--text: ", flags.text, " holds ", encoding.ids.size(),
          " tokens; at least 2 are needed to predict one");
   }
+  const bool compares = !flags.against.empty();
+  if (compares) check_same_ids(flags, text, encoding.ids);
   const BambaForCausalLM model = load_model(flags.model);
-  Evaluator evaluator(flags, model, encoding.ids);
-  const Totals totals = evaluator.run();
+  std::optional<BambaForCausalLM> reference;
+  if (compares) reference.emplace(load_model(reference_flags(flags)));
+  Evaluator evaluator(model, reference ? &*reference : nullptr, encoding.ids, flags.context, flags.stride);
+  const EvalTotals totals = evaluator.run();
   const int64_t bytes = scored_bytes(text, encoding, evaluator.scored());
-  const double loss = totals.nll / static_cast<double>(totals.scored_tokens);
+  const auto scored = static_cast<double>(totals.scored_tokens);
+  const double loss = totals.nll / scored;
+  const double reference_loss = totals.reference_nll / scored;
   if (!std::isfinite(loss)) fail(ErrorCode::non_finite, "the loss is not finite: the model's numbers are broken");
+  if (!std::isfinite(reference_loss)) {
+    fail(ErrorCode::non_finite, "--against: the reference's loss is not finite: its numbers are broken");
+  }
   const double bits_per_byte = bytes > 0 ? totals.nll / std::log(2.0) / static_cast<double>(bytes) : 0;
 
   Output out;
@@ -153,6 +95,13 @@ ExitCode run_eval(const EvalFlags& flags) {
     line["tokens"] = encoding.ids.size();
     line["scored_tokens"] = totals.scored_tokens;
     line["bytes"] = bytes;
+    if (compares) {
+      line["reference_perplexity"] = std::exp(reference_loss);
+      line["reference_loss"] = reference_loss;
+      line["kl_divergence"] = totals.divergence / scored;
+      line["largest_kl_divergence"] = totals.largest_divergence;
+      line["top1_agreement"] = static_cast<double>(totals.agreed) / scored;
+    }
     out.line(json_line(line));
   } else {
     out.line(str("perplexity     ", short_number(std::exp(loss))));
@@ -161,6 +110,13 @@ ExitCode run_eval(const EvalFlags& flags) {
     out.line(str("scored         ", with_thousands(totals.scored_tokens), " of ",
                  with_thousands(static_cast<int64_t>(encoding.ids.size())), " tokens, ", with_thousands(bytes),
                  " bytes"));
+    if (compares) {
+      out.line(str("reference      perplexity ", short_number(std::exp(reference_loss)), ", loss ",
+                   short_number(reference_loss)));
+      out.line(str("KL divergence  ", short_number(totals.divergence / scored), " nats a token (largest ",
+                   short_number(totals.largest_divergence), ")"));
+      out.line(str("same top token ", short_number(100 * static_cast<double>(totals.agreed) / scored), " %"));
+    }
   }
   out.commit();
   return ExitCode::ok;
@@ -170,9 +126,16 @@ ExitCode run_eval(const EvalFlags& flags) {
 
 void add_eval(CLI::App& program, Command& chosen) {
   auto flags = std::make_shared<EvalFlags>();
-  CLI::App& command = *program.add_subcommand("eval", "Measure perplexity and bits per byte of a text");
+  CLI::App& command = *program.add_subcommand(
+      "eval", "Measure perplexity and bits per byte of a text, or the distance from another model");
   add_model_flag(command, flags->model);
   command.add_option("--text", flags->text, "The text; - for stdin")->type_name("FILE")->required();
+  command
+      .add_option("--against", flags->against,
+                  "A reference model, say the bf16 parent of a quantized one: adds the KL divergence from it and how "
+                  "often both find the same token likeliest")
+      ->check([](const std::string& value) { return std::string(value.empty() ? "it is empty; name a folder" : ""); })
+      ->type_name("DIR");
   command.add_option("--context", flags->context, "Tokens of a window (default 2048; 0: the whole text in one)")
       ->type_name("N")
       ->check(CLI::Validator(whole_number(0)));
@@ -186,7 +149,8 @@ void add_eval(CLI::App& program, Command& chosen) {
       "overlap).\n\n"
       "Examples:\n"
       "  bamba eval --text story.txt\n"
-      "  bamba eval -m DIR --text wiki.test.raw --context 4096 --stride 512 --json");
+      "  bamba eval -m DIR --text wiki.test.raw --context 4096 --stride 512 --json\n"
+      "  bamba eval -m quantized --against original --text story.txt");
   command.callback([flags, &chosen] { chosen = [flags] { return run_eval(*flags); }; });
 }
 

@@ -16,6 +16,8 @@
 #include "cli/output.h"
 #include "cli/terminal.h"
 #include "io/checkpoint.h"
+#include "model/quantization_config.h"
+#include "model/tensor_specs.h"
 
 namespace bamba::cli {
 namespace {
@@ -26,12 +28,19 @@ struct InfoFlags {
   bool json = false, tensors = false;
 };
 
+struct StoredTensor {
+  std::string name;
+  std::string type;  ///< as safetensors spells it; "q8" or "q4" for a packed matrix
+  Shape shape;       ///< of the matrix itself where that is packed
+};
+
 struct Found {
   std::filesystem::path directory;
   BambaConfig config;
   Checkpoint checkpoint;
   std::optional<Tokenizer> tokenizer;
   KvFormat kv = KvFormat::f32;
+  std::vector<StoredTensor> tensors;
   int64_t parameters = 0;                   // as stored
   std::map<std::string, int64_t> by_dtype;  // elements of each type
 };
@@ -45,17 +54,30 @@ Found look(const InfoFlags& flags) {
               Checkpoint::open(directory),
               load_tokenizer(model),
               KvFormat::f32,
+              {},
               0,
               {}};
+  const auto quantization = read_quantization_config(found.config, (directory / "config.json").string());
   // What loading the folder without --weights would choose.
-  const WeightFormat stored =
-      found.config.dtype == DType::bf16 || found.config.dtype == DType::f16 ? WeightFormat::bf16 : WeightFormat::f32;
+  const bool half = found.config.dtype == DType::bf16 || found.config.dtype == DType::f16;
+  const WeightFormat stored = quantization ? quantization->weights : half ? WeightFormat::bf16 : WeightFormat::f32;
   found.kv = kv_format_from_name(model.kv).value_or(default_kv_format(stored));
+  std::map<std::string, Shape> packed_shapes;
+  for (const TensorSpec& spec : tensor_specs(found.config)) {
+    if (quantization && quantization->tensors.contains(spec.name)) packed_shapes[spec.name] = spec.shape;
+  }
   for (const std::string& name : found.checkpoint.names()) {
     const SafetensorsEntry& entry = found.checkpoint.entry(name);
-    const int64_t count = shape_numel(entry.shape);
+    const auto packed = packed_shapes.find(name);
+    if (packed == packed_shapes.end()) {
+      found.tensors.push_back({name, std::string(dtype_safetensors_name(entry.dtype)), entry.shape});
+    } else {
+      const WeightFormat format = quantization->tensors.find(name)->second;
+      found.tensors.push_back({name, std::string(weight_format_name(format)), packed->second});
+    }
+    const int64_t count = shape_numel(found.tensors.back().shape);
     found.parameters += count;
-    found.by_dtype[std::string(dtype_safetensors_name(entry.dtype))] += count;
+    found.by_dtype[found.tensors.back().type] += count;
   }
   return found;
 }
@@ -80,9 +102,8 @@ void print_json(const Found& found, bool tensors, Output& out) {
   line["config"] = parse_json(found.config.to_json(), "config.json", ErrorCode::internal);
   if (tensors) {
     Json list = Json::array();
-    for (const std::string& name : found.checkpoint.names()) {
-      const SafetensorsEntry& entry = found.checkpoint.entry(name);
-      list.push_back({{"name", name}, {"dtype", dtype_safetensors_name(entry.dtype)}, {"shape", entry.shape}});
+    for (const StoredTensor& tensor : found.tensors) {
+      list.push_back({{"name", tensor.name}, {"dtype", tensor.type}, {"shape", tensor.shape}});
     }
     line["tensors"] = std::move(list);
   }
@@ -136,9 +157,8 @@ void print_text(const Found& found, bool tensors, Output& out) {
     row("tokenizer", "none (give ids)");
   }
   if (!tensors) return;
-  for (const std::string& name : found.checkpoint.names()) {
-    const SafetensorsEntry& entry = found.checkpoint.entry(name);
-    out.line(str(name, '\t', dtype_safetensors_name(entry.dtype), '\t', list_str(std::span(entry.shape))));
+  for (const StoredTensor& tensor : found.tensors) {
+    out.line(str(tensor.name, '\t', tensor.type, '\t', list_str<int64_t>(tensor.shape)));
   }
 }
 

@@ -106,6 +106,7 @@ ExitCode run(int argc, char** argv) {
   add_eval(program, chosen);
   add_bench(program, chosen);
   add_init(program, chosen);
+  add_quantize(program, chosen);
 
   try {
     program.parse(argc, argv);

@@ -60,9 +60,11 @@ class Checkpoint {
 /// this one (model.safetensors, the index, shards of another count) are removed, in an order in which the folder opens
 /// as the old checkpoint or as the new one, but never as a mix: if the process dies while a sharded checkpoint replaces
 /// one of as many shards, the folder is left without an index and does not open.
+/// `before_renaming`, if any, is called once between the two: what it throws leaves the folder as it was as well.
 /// Throws Error(invalid_argument), Error(io), Error(internal) when `fill` appends another number of bytes.
 void save_checkpoint(const std::filesystem::path& directory, const std::vector<SafetensorsWriter::Declaration>& tensors,
                      uint64_t max_shard_bytes,
-                     const std::function<void(const SafetensorsWriter::Declaration&, SafetensorsWriter&)>& fill);
+                     const std::function<void(const SafetensorsWriter::Declaration&, SafetensorsWriter&)>& fill,
+                     const std::function<void()>& before_renaming = {});
 
 }  // namespace bamba

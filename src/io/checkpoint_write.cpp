@@ -108,7 +108,8 @@ bool is_shard_name(std::string_view name) {
 }
 
 void save_checkpoint(const fs::path& directory, const std::vector<Declaration>& tensors, uint64_t max_shard_bytes,
-                     const std::function<void(const Declaration&, SafetensorsWriter&)>& fill) {
+                     const std::function<void(const Declaration&, SafetensorsWriter&)>& fill,
+                     const std::function<void()>& before_renaming) {
   if (max_shard_bytes == 0) fail(ErrorCode::invalid_argument, "max_shard_bytes is 0; it must be at least 1");
   if (tensors.empty()) fail(ErrorCode::invalid_argument, "cannot save to ", directory, ": there is no tensor to save");
   const std::vector<Shard> shards = cut_into_shards(directory, tensors, max_shard_bytes);
@@ -131,6 +132,8 @@ void save_checkpoint(const fs::path& directory, const std::vector<Declaration>& 
     }
     writer->finish();
   }
+
+  if (before_renaming) before_renaming();
 
   std::set<std::string, std::less<>> written;
   for (const Shard& shard : shards) written.insert(shard.name);

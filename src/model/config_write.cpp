@@ -89,6 +89,20 @@ std::string BambaConfig::to_json() const {
   return out.dump(2) + "\n";
 }
 
+std::optional<std::string> BambaConfig::extra_key(std::string_view key) const {
+  const Json extra = parse_json(extra_keys_, "the config's other keys", ErrorCode::internal);
+  const auto found = extra.find(std::string(key));
+  if (found == extra.end()) return {};
+  return found->dump();
+}
+
+void BambaConfig::set_extra_key(std::string_view key, std::string_view json) {
+  Json extra = parse_json(extra_keys_, "the config's other keys", ErrorCode::internal);
+  extra.erase(std::string(key));
+  append_key(extra, std::string(key), parse_json(json, "a key for the config", ErrorCode::invalid_argument));
+  extra_keys_ = extra.dump();
+}
+
 void BambaConfig::drop_extra_key(std::string_view key) {
   Json extra = parse_json(extra_keys_, "the config's other keys", ErrorCode::internal);
   extra.erase(std::string(key));

@@ -87,7 +87,15 @@ class Pass {
   }
 
   void linear(Matrix in, const LinearLayer& layer, bool accumulate, Matrix out) {
-    device_.linear(in, *layer.weight, layer.bias_data(), accumulate, out);
+    const backend::LinearOp ops[] = {{layer.weight.get(), layer.bias_data(), accumulate, out}};
+    linear(in, ops);
+  }
+
+  void linear(Matrix in, std::span<const backend::LinearOp> ops) {
+    if (outputs_.products) {
+      for (const backend::LinearOp& each : ops) outputs_.products(in, *each.weight);
+    }
+    device_.linear(in, ops);
   }
 
   static backend::LinearOp op(const LinearLayer& layer, Matrix out) {
@@ -133,7 +141,7 @@ class Pass {
     const Matrix k = work_.matrix(Workspace::keys, rows_, shape.n_kv_heads * shape.head_dim);
     const Matrix v = work_.matrix(Workspace::values, rows_, shape.n_kv_heads * shape.head_dim);
     const backend::LinearOp ops[] = {op(w.q_proj, q), op(w.k_proj, k), op(w.v_proj, v)};
-    device_.linear(normed, ops);
+    linear(normed, ops);
     device_.rotate(q, shape.n_heads, shape.head_dim, shape.rotary_dim, work_.rotary.data());
     device_.rotate(k, shape.n_kv_heads, shape.head_dim, shape.rotary_dim, work_.rotary.data());
     device_.kv_append(k, v, work_.rows, work_.pages, shape);
@@ -148,7 +156,7 @@ class Pass {
     const Matrix gate = work_.matrix(Workspace::gate, rows_, config_.intermediate_size);
     const Matrix up = work_.matrix(Workspace::up, rows_, config_.intermediate_size);
     const backend::LinearOp ops[] = {op(w.gate_proj, gate), op(w.up_proj, up)};
-    device_.linear(normed, ops);
+    linear(normed, ops);
     device_.gated_activation(gate, up, activation_);
     linear(gate, w.down_proj, true, hidden);
   }

@@ -38,6 +38,8 @@ struct PassOutputs {
   std::function<void(int64_t stage, const backend::Matrix& hidden)> hidden;
   /// Rotated queries of an attention layer (counted among attention layers), keys already in the pages.
   std::function<void(size_t attention_index, const backend::Matrix& queries)> queries;
+  /// Activations and the weight they are about to be multiplied with.
+  std::function<void(const backend::Matrix& in, const backend::LinearWeight& weight)> products;
 };
 
 /// Activations of a pass; grows to the largest pass seen and is then used again.

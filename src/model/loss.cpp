@@ -18,6 +18,20 @@ double log_sum_exp(std::span<const float> values) {
   return largest + std::log(sum);
 }
 
+double kl_divergence(std::span<const float> reference, std::span<const float> logits) {
+  const double reference_normaliser = log_sum_exp(reference);
+  const double normaliser = log_sum_exp(logits);
+  double sum = 0;
+  for (size_t i = 0; i < reference.size(); ++i) {
+    const double log_p = reference[i] - reference_normaliser;
+    const double p = std::exp(log_p);
+    // A choice ruled out (a logit of minus infinity) adds nothing, however the other model sees it.
+    if (p != 0) sum += p * (log_p - (logits[i] - normaliser));
+  }
+  // Equal rows may round to a little below zero.
+  return sum < 0 ? 0.0 : sum;
+}
+
 void check_labels(const Tensor& labels, int64_t vocab, std::optional<int64_t> num_items_in_batch) {
   const auto values = labels.data<int64_t>();
   const int64_t seq = labels.dim(1);

@@ -29,4 +29,8 @@ double causal_lm_loss(const LossInputs& inputs);
 /// log(sum(exp(values))) in f64.
 double log_sum_exp(std::span<const float> values);
 
+/// Kullback-Leibler divergence, in nats, of softmax(logits) from softmax(reference): sum of p * log(p / q), p being the
+/// reference's. In f64. Both have the same length. NaN when a row holds NaN; infinite where p is not 0 and q is.
+double kl_divergence(std::span<const float> reference, std::span<const float> logits);
+
 }  // namespace bamba

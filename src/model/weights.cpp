@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/str.h"
+#include "model/format_table.h"
 #include "model/transpose.h"
 
 namespace bamba {
@@ -40,12 +41,18 @@ class Builder {
     }
   }
 
-  void take(const TensorSpec& spec, const Tensor& tensor, WeightFormat format) {
+  void take(const TensorSpec& spec, WeightTensor source, WeightFormat wanted) {
+    const WeightFormat format = source.format.value_or(wanted);
+    const Tensor& tensor = source.tensor;
     if (spec.is_matrix()) {
       // A tied embedding is multiplied with as well, so it gets the layout for that.
       const bool lookup_only = spec.role == TensorRole::embedding && !config_.tie_word_embeddings;
       auto& place = *matrices_.at(spec.name);
-      place = lookup_only ? backend_.pack_embedding(tensor, format) : backend_.pack_linear(tensor, format);
+      if (source.packed) {
+        place = std::move(source.packed);
+      } else {
+        place = lookup_only ? backend_.pack_embedding(tensor, format) : backend_.pack_linear(tensor, format);
+      }
       place->set_label(label_of(spec.name));
       weights_.matrices[spec.name] = place.get();
       return;
@@ -131,7 +138,9 @@ DType storage_type(WeightFormat format) {
 ModelWeights build_weights(const BambaConfig& config, WeightFormat format, Backend& backend,
                            const TensorSource& source) {
   Builder builder(config, backend);
-  for (const TensorSpec& spec : tensor_specs(config)) builder.take(spec, source(spec), format);
+  for (const TensorSpec& spec : tensor_specs(config)) {
+    builder.take(spec, source(spec), is_quantized(format) ? tensor_format(spec, format) : format);
+  }
   return builder.finish();
 }
 

@@ -5,7 +5,6 @@
 #include <bamba/progress.h>
 #include <bamba/weight_format.h>
 
-#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -13,6 +12,7 @@
 
 #include "backend/backend.h"
 #include "model/tensor_specs.h"
+#include "model/weight_tensor.h"
 
 namespace bamba {
 
@@ -75,10 +75,7 @@ struct ModelWeights {
   size_t bytes() const;
 };
 
-/// Gives the tensor of a spec (f32, f16 or bf16, of the spec's shape). Called once for each spec, in order.
-using TensorSource = std::function<Tensor(const TensorSpec&)>;
-
-/// Packs all weights. At most one unpacked tensor of the source is held at a time.
+/// Packs all weights that are not packed yet. At most one unpacked tensor of the source is held at a time.
 ModelWeights build_weights(const BambaConfig& config, WeightFormat format, backend::Backend& backend,
                            const TensorSource& source);
 

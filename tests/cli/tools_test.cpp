@@ -198,6 +198,54 @@ TEST(Bench, LayersGoWithAShape) {
   EXPECT_NE(result.err.find("--layers"), std::string::npos) << result.err;
 }
 
+TEST(Eval, AgainstItselfAndAgainstAnother) {
+  const TempFolder folder;
+  folder.put("text", long_text());
+  const auto eval = [&](const std::string& reference, const std::vector<std::string>& more = {}) {
+    std::vector<std::string> args = {"eval",          "-m",        tiny_model(), "--against", reference, "--text",
+                                     folder / "text", "--context", "64",         "--json"};
+    args.insert(args.end(), more.begin(), more.end());
+    const ProgramResult result = run_bamba(args);
+    EXPECT_EQ(result.exit_code, 0) << result.err;
+    return result.json();
+  };
+  const auto same = eval(tiny_model());
+  EXPECT_EQ(same["kl_divergence"], 0);
+  EXPECT_EQ(same["top1_agreement"], 1);
+  EXPECT_EQ(same["reference_loss"], same["loss"]);
+  // The reference runs in its stored f32, the model in bf16: close, but not the same.
+  const auto rounded = eval(tiny_model(), {"--weights", "bf16"});
+  EXPECT_GT(rounded["kl_divergence"].get<double>(), 0);
+  EXPECT_LT(rounded["kl_divergence"].get<double>(), 1e-3);
+  EXPECT_EQ(rounded["reference_loss"], same["loss"]);
+  EXPECT_NE(rounded["loss"], same["loss"]);
+  // Another model altogether, of the same vocabulary and without a tokenizer of its own.
+  const std::string other = folder / "other";
+  ASSERT_EQ(run_bamba({"init", "-o", other, "--config", tiny_model(), "--seed", "77"}).exit_code, 0);
+  const auto distant = eval(other);
+  EXPECT_GT(distant["kl_divergence"].get<double>(), 100 * rounded["kl_divergence"].get<double>());
+  EXPECT_GE(distant["largest_kl_divergence"], distant["kl_divergence"]);
+  EXPECT_LT(distant["top1_agreement"].get<double>(), 0.5);
+  const ProgramResult text =
+      run_bamba({"eval", "-m", tiny_model(), "--against", other, "--text", folder / "text", "--context", "64"});
+  EXPECT_NE(text.out.find("KL divergence"), std::string::npos) << text.out;
+}
+
+TEST(Eval, OnlyModelsOfOneVocabularyAreCompared) {
+  const TempFolder folder;
+  folder.put("text", long_text());
+  const std::string other = folder / "other";
+  ASSERT_EQ(run_bamba({"init", "-o", other, "--shape", "tiny"}).exit_code, 0);
+  const ProgramResult sizes = run_bamba({"eval", "-m", tiny_model(), "--against", other, "--text", folder / "text"});
+  EXPECT_EQ(sizes.exit_code, 2);
+  EXPECT_NE(sizes.err.find("a vocabulary of 256 and the model one of 4096"), std::string::npos) << sizes.err;
+  // The demo model's tokenizer is another one, though of the same size.
+  const ProgramResult ids =
+      run_bamba({"eval", "-m", tiny_model(), "--against", BAMBA_DEMO_MODEL, "--text", folder / "text"});
+  EXPECT_EQ(ids.exit_code, 2);
+  EXPECT_NE(ids.err.find("gives other ids"), std::string::npos) << ids.err;
+}
+
 TEST(Eval, AWindowOfOneTokenIsRefused) {
   const TempFolder folder;
   write_text(folder / "text", "The sea is wide.");

@@ -1,0 +1,70 @@
+// A checkpoint's tensors checked against the config, and handed out one by one.
+#pragma once
+
+#include <bamba/config.h>
+#include <bamba/progress.h>
+#include <bamba/weight_format.h>
+
+#include <filesystem>
+#include <functional>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "io/checkpoint.h"
+#include "model/quantization_config.h"
+#include "model/weight_tensor.h"
+
+namespace bamba {
+
+/// f32, bf16 and f16 as weight formats; empty for other types.
+std::optional<WeightFormat> stored_format(DType dtype);
+
+class PretrainedSource {
+ public:
+  /// Opens DIR's weights; nothing is read but headers. Throws Error(invalid_checkpoint | invalid_config | io) naming
+  /// the tensor that is missing, surplus, or of another shape or type than the config asks for.
+  PretrainedSource(const std::filesystem::path& directory, const BambaConfig& config, backend::Backend& device,
+                   ProgressCallback progress);
+
+  /// The format of most of the weights.
+  WeightFormat format() const;
+  bool quantized() const { return quantization_.has_value(); }
+  /// The type a tensor is stored in; BF16 for one that is widened from 8 bits, U8 for packed ones.
+  DType stored_type(const TensorSpec& spec) const;
+
+  /// Tensors are best taken in the order of the specs: the disk reads the next one while this one is packed, and the
+  /// last one's pages are let go of. Packed weights stay mapped.
+  WeightTensor take(const TensorSpec& spec);
+  /// take() without any of that, and nothing packed: packed weights are unpacked to f32.
+  Tensor read(const TensorSpec& spec) const;
+  /// Lets go of a tensor's pages; a later read brings them back from the file.
+  void release(const TensorSpec& spec) const { checkpoint_.release(spec.name); }
+  void finish();
+
+ private:
+  void release_last();
+  template <typename... Parts>
+  [[noreturn]] void reject(const Parts&... parts) const;
+  void check(const BambaConfig& config);
+  bool check_packed(const TensorSpec& spec, const SafetensorsEntry& entry) const;
+  void check_scale(const TensorSpec& spec) const;
+  std::optional<WeightFormat> packed_format(const TensorSpec& spec) const;
+  std::unique_ptr<backend::LinearWeight> adopt(const TensorSpec& spec, WeightFormat format) const;
+  Tensor widen_f8(const std::string& name, const Tensor& stored) const;
+
+  std::string directory_;
+  std::optional<QuantizationConfig> quantization_;
+  Checkpoint checkpoint_;
+  std::vector<TensorSpec> specs_;
+  backend::Backend& device_;
+  ProgressCallback progress_;
+  WeightFormat format_ = WeightFormat::bf16;
+  size_t next_ = 0;
+  uint64_t done_ = 0;
+  uint64_t total_ = 0;
+  std::string last_;
+};
+
+}  // namespace bamba
