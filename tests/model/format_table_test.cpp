@@ -1,4 +1,5 @@
-// The table of formats: every matrix has its class, and only the exceptions that docs/quantization.md explains are made.
+// The table of formats: every matrix has its class, and only the exceptions that docs/quantization.md explains are
+// made.
 #include "model/format_table.h"
 
 #include <gtest/gtest.h>
