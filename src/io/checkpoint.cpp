@@ -197,7 +197,7 @@ std::string Checkpoint::directory_of_files() const {
   return files_.empty() ? "the checkpoint" : files_[0].path().parent_path().string();
 }
 
-const SafetensorsEntry& Checkpoint::entry(std::string_view name) const {
+const SafetensorsEntry& Checkpoint::entry(std::string_view name) const& {
   return file_of(name).header().tensors.find(name)->second;
 }
 

@@ -30,7 +30,8 @@ class Checkpoint {
   bool contains(std::string_view name) const { return location_.contains(name); }
   std::vector<std::string> names() const;
   /// These throw Error(invalid_checkpoint) when there is no such tensor.
-  const SafetensorsEntry& entry(std::string_view name) const;
+  const SafetensorsEntry& entry(std::string_view name) const&;
+  const SafetensorsEntry& entry(std::string_view name) const&& = delete;  // it would outlive its checkpoint
   Tensor tensor(std::string_view name) const;
   uint64_t total_bytes() const { return total_bytes_; }
   const std::vector<SafetensorsFile>& files() const { return files_; }

@@ -216,7 +216,8 @@ TEST(QuantizedCheckpoint, AnOlderModelIsReplaced) {
   options.calibration = text_for(parent.config());
   options.method = QuantizeMethod::feedback;
   const std::string weights = read_text(parent.path() / "model.safetensors");
-  const SafetensorsEntry& entry = Checkpoint::open(parent.path()).entry(kDown);
+  const Checkpoint checkpoint = Checkpoint::open(parent.path());
+  const SafetensorsEntry& entry = checkpoint.entry(kDown);
   std::string broken = weights;
   broken[entry.begin] = '\xFF';
   broken[entry.begin + 1] = '\x7F';  // 0x7FFF: a NaN in bf16
