@@ -70,7 +70,7 @@ class Setup:
         known = subprocess.run([python, "-c", "import llama_cpp, gguf, numpy"], stderr=subprocess.DEVNULL, check=False)
         if known.returncode != 0:
             note(f"installing {', '.join(PACKAGES)} into {folder}; llama.cpp is compiled, which takes some minutes")
-            flags = "-DGGML_NATIVE=ON -DCMAKE_BUILD_TYPE=Release -DLLAVA_BUILD=OFF"
+            flags = f"{self.arguments.peer_cmake} -DCMAKE_BUILD_TYPE=Release -DLLAVA_BUILD=OFF"
             run([python, "-m", "pip", "install", "--quiet", "--no-cache-dir", *PACKAGES],
                 env={**os.environ, "CMAKE_ARGS": flags})
         return python
@@ -227,6 +227,8 @@ def main():
     parser.add_argument("--program", type=pathlib.Path, default=HERE.parent / "build" / "bamba", help="the bamba program")
     parser.add_argument("--work", type=pathlib.Path, default=HERE.parent / "build-compare", help="folder for all files")
     parser.add_argument("--venv", type=pathlib.Path, help="a virtual environment to use instead of WORK/venv")
+    parser.add_argument("--peer-cmake", default="-DGGML_NATIVE=ON", metavar="FLAGS",
+                        help="how llama.cpp is compiled when it is installed (default: for this machine)")
     parser.add_argument("--layers", type=int, default=CONFIG["num_hidden_layers"], help="fewer for a quick look")
     parser.add_argument("--formats", default="q4,q8", help="of q4, q8, bf16 (llama.cpp: q4_0, q8_0, bf16)")
     parser.add_argument("--head", choices=["q6_k", "q8_0"],
