@@ -6,13 +6,14 @@ namespace {
 
 using backend::make_cpu_backend;
 
-/// args: rows, in, out, weight format, threads
+/// args: rows, in, out, weight format, threads, activations in bf16
 void linear(benchmark::State& state) {
   const int64_t rows = state.range(0);
   const int64_t in = state.range(1);
   const int64_t out = state.range(2);
   const auto format = static_cast<WeightFormat>(state.range(3));
-  const auto cpu = make_cpu_backend(static_cast<int>(state.range(4)));
+  const auto activations = state.range(5) != 0 ? ActivationFormat::bf16 : ActivationFormat::f32;
+  const auto cpu = make_cpu_backend(static_cast<int>(state.range(4)), activations);
   const auto weight = cpu->pack_linear(Tensor::from(normals(in * out), {out, in}).to(DType::bf16), format);
   auto x = normals(rows * in);
   auto y = normals(rows * out);
@@ -30,15 +31,16 @@ constexpr auto kF16 = static_cast<int64_t>(WeightFormat::f16);
 constexpr auto kQ8 = static_cast<int64_t>(WeightFormat::q8);
 constexpr auto kQ4 = static_cast<int64_t>(WeightFormat::q4);
 BENCHMARK(linear)
-    ->ArgNames({"rows", "in", "out", "format", "threads"})
-    ->ArgsProduct({{1}, {kHidden}, {kInProj}, {kF32, kBf16, kF16}, {1, 2}})
-    ->ArgsProduct({{1}, {kIntermediate}, {kHidden}, {kBf16}, {1, 2}})
-    ->ArgsProduct({{2, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96}, {kHidden}, {kInProj}, {kBf16}, {1, 2}})
-    ->ArgsProduct({{1, 2, 4, 8, 16, 17, 32, 64, 512}, {kHidden}, {kInProj}, {kQ8, kQ4}, {1, 2}})
-    ->ArgsProduct({{1, 8, 512}, {kIntermediate}, {kHidden}, {kQ8, kQ4}, {1, 2}})
-    ->ArgsProduct({{512}, {kHidden}, {kInProj}, {kF32, kBf16, kF16}, {1, 2}})
-    ->ArgsProduct({{512}, {kIntermediate}, {kHidden}, {kBf16}, {1, 2}})
-    ->ArgsProduct({{1}, {256}, {256, 1096}, {kBf16}, {1, 2}})
+    ->ArgNames({"rows", "in", "out", "format", "threads", "bf16"})
+    ->ArgsProduct({{1}, {kHidden}, {kInProj}, {kF32, kBf16, kF16}, {1, 2}, {0}})
+    ->ArgsProduct({{1}, {kIntermediate}, {kHidden}, {kBf16}, {1, 2}, {0}})
+    ->ArgsProduct({{2, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96}, {kHidden}, {kInProj}, {kBf16}, {1, 2}, {0}})
+    ->ArgsProduct({{1, 2, 4, 8, 16, 17, 32, 64, 512}, {kHidden}, {kInProj}, {kQ8, kQ4}, {1, 2}, {0}})
+    ->ArgsProduct({{1, 8, 512}, {kIntermediate}, {kHidden}, {kQ8, kQ4}, {1, 2}, {0}})
+    ->ArgsProduct({{512}, {kHidden}, {kInProj}, {kF32, kBf16, kF16}, {1, 2}, {0}})
+    ->ArgsProduct({{512}, {kIntermediate}, {kHidden}, {kBf16}, {1, 2}, {0}})
+    ->ArgsProduct({{1}, {256}, {256, 1096}, {kBf16}, {1, 2}, {0}})
+    ->ArgsProduct({{1, 4, 16, 64, 512}, {kHidden}, {kInProj}, {kBf16}, {1, 2}, {1}})
     ->UseRealTime()
     ->Unit(benchmark::kMicrosecond);
 

@@ -1,6 +1,7 @@
 // Everything at once; include what you need instead where compile time matters.
 #pragma once
 
+#include <bamba/activation_format.h>
 #include <bamba/cache.h>
 #include <bamba/chat_template.h>
 #include <bamba/config.h>

@@ -8,6 +8,7 @@
 // number of threads: on the CPU they are equal bit for bit.
 #pragma once
 
+#include <bamba/activation_format.h>
 #include <bamba/cache.h>
 #include <bamba/config.h>
 #include <bamba/kv_format.h>
@@ -34,6 +35,7 @@ struct RunOptions {
   int threads = 0;                      ///< 0: as many as the process may use
   std::optional<WeightFormat> weights;  ///< empty: the config's dtype, or else the tensors' own
   std::optional<KvFormat> kv;           ///< keys and values of attention layers; empty: default_kv_format(weights)
+  ActivationFormat activations = ActivationFormat::f32;  ///< of products with bf16 weights
   ScanForm scan = ScanForm::recurrent;
   /// Longer inputs run in passes of at most this many tokens, which bounds the memory for activations. The result does
   /// not depend on it (with ScanForm::recurrent bit for bit).
@@ -140,6 +142,7 @@ struct ModelInfo {
   size_t kv_bytes_per_token = 0;      ///< growth of a SequenceState per token
   WeightFormat weights = WeightFormat::f32;
   KvFormat kv = KvFormat::f32;
+  ActivationFormat activations = ActivationFormat::f32;
 };
 
 /// The decoder without the language-model head. Copies share the loaded model; calls from several threads take turns.

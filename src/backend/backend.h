@@ -9,6 +9,7 @@
 //    cut into passes, or on the number of threads.
 #pragma once
 
+#include <bamba/activation_format.h>
 #include <bamba/dtype.h>
 #include <bamba/kv_format.h>
 #include <bamba/tensor.h>
@@ -237,7 +238,7 @@ class Backend {
 };
 
 /// The CPU backend. threads <= 0: as many as the process may use.
-std::unique_ptr<Backend> make_cpu_backend(int threads);
+std::unique_ptr<Backend> make_cpu_backend(int threads, ActivationFormat activations = ActivationFormat::f32);
 /// The instruction set that the CPU's kernels run with on this machine: "AVX-512", "AVX2", "SSE4", ...
 std::string_view cpu_target_name();
 

@@ -80,6 +80,7 @@ Json bench_json(const BenchReport& report) {
   out["parameters"] = report.info.parameters;
   out["weights"] = weight_format_name(report.info.weights);
   out["kv"] = kv_format_name(report.info.kv);
+  out["activations"] = activation_format_name(report.info.activations);
   out["weight_bytes"] = report.info.weight_bytes;
   out["weight_bytes_per_token"] = report.info.weight_bytes_per_token;
   out["bits_per_weight"] =

@@ -73,6 +73,12 @@ void add_run_flags(CLI::App& command, ModelFlags& flags) {
       ->check(one_of({"f32", "bf16", "f16", "q8", "q4"}))
       ->group(group);
   add_kv_flag(command, flags);
+  command
+      .add_option("--activations", flags.activations,
+                  "What products with bf16 weights round activations to (default: f32; bf16 is faster on AMX)")
+      ->type_name("f32|bf16")
+      ->check(one_of({"f32", "bf16"}))
+      ->group(group);
   command.add_option("--threads", flags.threads, "Threads (default 0: all processors); results do not depend on it")
       ->type_name("N")
       ->check(whole_number(0, 1024))
@@ -116,6 +122,7 @@ RunOptions run_options(const ModelFlags& flags) {
   options.threads = flags.threads;
   if (!flags.weights.empty()) options.weights = weight_format_from_name(flags.weights);
   if (!flags.kv.empty()) options.kv = kv_format_from_name(flags.kv);
+  options.activations = *activation_format_from_name(flags.activations);
   options.scan = flags.scan == "chunked" ? ScanForm::chunked : ScanForm::recurrent;
   return options;
 }

@@ -16,12 +16,13 @@
 
 namespace bamba::cli {
 
-/// -m, --device, --weights, --kv, --threads, --scan.
+/// -m, --device, --weights, --kv, --activations, --threads, --scan.
 struct ModelFlags {
   std::string model;
   std::string device = "cpu";
   std::string weights;
   std::string kv;
+  std::string activations = "f32";
   std::string scan = "recurrent";
   int threads = 0;
 };

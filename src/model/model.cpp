@@ -31,7 +31,7 @@ std::shared_ptr<backend::Backend> make_backend(const RunOptions& options) {
   if (options.pass_tokens < 1) {
     fail(ErrorCode::invalid_argument, "pass_tokens is ", options.pass_tokens, "; it must be at least 1");
   }
-  auto device = backend::make_cpu_backend(options.threads);
+  auto device = backend::make_cpu_backend(options.threads, options.activations);
   if (options.profile == nullptr) return device;
   return backend::make_profiling_backend(std::move(device), options.profile);
 }
@@ -71,6 +71,7 @@ ModelInfo BambaModel::info() const {
       context.attention_layers * context.page_bytes() / static_cast<size_t>(context.backend->kv_page_tokens());
   info.weights = impl_->format;
   info.kv = context.attention.kv;
+  info.activations = impl_->options.activations;
   return info;
 }
 

@@ -82,6 +82,7 @@ class Invariance : public ::testing::TestWithParam<int> {
                                               WeightFormat::q4};
   WeightFormat format_ = kFormats[static_cast<size_t>(GetParam()) % std::size(kFormats)];
   KvFormat kv_ = GetParam() % 3 == 0 ? KvFormat::bf16 : KvFormat::f32;
+  ActivationFormat activations_ = GetParam() % 8 == 5 ? ActivationFormat::bf16 : ActivationFormat::f32;
   int64_t length_ = rng_.one_of<int64_t>({1, 2, 5, 31, 64, 65, 129, 257, 400, 700});
 
   RunOptions options(int threads = 2) const {
@@ -89,6 +90,7 @@ class Invariance : public ::testing::TestWithParam<int> {
     options.threads = threads;
     options.weights = format_;
     options.kv = kv_;
+    options.activations = activations_;
     return options;
   }
   BambaForCausalLM model(int threads = 2) const {
@@ -220,10 +222,11 @@ TEST_P(Invariance, SavedStatesChangeTheirKvFormat) {
 /// f32 that is worth some 1e-6 a layer of the largest logit, and errors of one layer are amplified by the next.
 TEST_P(Invariance, ChunkedScanAgreesWithRecurrence) {
   const auto ids = rng_.ids(length_, config_.vocab_size);
-  // Numbers that differ in their last bit may be rounded apart: with pages in bf16, or activations rounded to 8 bits,
-  // this would compare roundings.
+  // Numbers that differ in their last bit may be rounded apart: with pages or activations in bf16, or activations
+  // rounded to 8 bits, this would compare roundings.
   RunOptions recurrent = options();
   recurrent.kv = KvFormat::f32;
+  recurrent.activations = ActivationFormat::f32;
   if (is_quantized(format_)) recurrent.weights = WeightFormat::f32;
   RunOptions chunked = recurrent;
   chunked.scan = ScanForm::chunked;

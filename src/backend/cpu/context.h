@@ -1,6 +1,8 @@
 // What every CPU kernel is handed: the threads, and scratch memory of its own for each of them.
 #pragma once
 
+#include <bamba/activation_format.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -32,7 +34,8 @@ class Scratch {
 };
 
 struct Context {
-  explicit Context(int threads) : pool(threads), scratch(static_cast<size_t>(pool.size())) {}
+  Context(int threads, ActivationFormat format)
+      : pool(threads), scratch(static_cast<size_t>(pool.size())), activations(format) {}
 
   /// Runs body(task, scratch of the worker) for each task. `work` estimates the multiply-adds of the whole loop:
   /// below what a hand-over to other threads is worth (some 10 us of work), the caller does it alone. Subnormal numbers
@@ -58,7 +61,8 @@ struct Context {
 
   ThreadPool pool;
   std::vector<Scratch> scratch;
-  Scratch shared;  ///< for tables that all workers read
+  Scratch shared;                ///< for tables that all workers read
+  ActivationFormat activations;  ///< of products with bf16 weights
 };
 
 }  // namespace bamba::backend::cpu

@@ -21,7 +21,7 @@ std::byte* bytes_of(const Buffer& buffer, size_t offset) {
 
 class CpuBackend final : public Backend {
  public:
-  explicit CpuBackend(int threads) : context_(threads) {}
+  CpuBackend(int threads, ActivationFormat activations) : context_(threads, activations) {}
 
   std::string_view name() const override { return "cpu"; }
   int threads() const override { return context_.pool.size(); }
@@ -149,8 +149,8 @@ class CpuBackend final : public Backend {
 
 }  // namespace
 
-std::unique_ptr<Backend> make_cpu_backend(int threads) {
-  return std::make_unique<CpuBackend>(threads);
+std::unique_ptr<Backend> make_cpu_backend(int threads, ActivationFormat activations) {
+  return std::make_unique<CpuBackend>(threads, activations);
 }
 
 }  // namespace bamba::backend

@@ -31,12 +31,15 @@ CpuFeatures detect() {
   unsigned d = 0;
   if (__get_cpuid_count(7, 0, &a, &b, &c, &d) == 0) return features;
   features.avx512_vnni = bit(c, 11);
-  const bool amx = bit(d, 24) && bit(d, 25);
+  const bool amx_int8 = bit(d, 24) && bit(d, 25);
+  const bool amx_bf16 = bit(d, 24) && bit(d, 22);
   if (__get_cpuid_count(7, 1, &a, &b, &c, &d) != 0) {
     features.avx_vnni = bit(a, 4);
     features.avx512_bf16 = bit(a, 5);
   }
-  features.amx_int8 = amx && request_tiles();
+  const bool tiles = (amx_int8 || amx_bf16) && request_tiles();
+  features.amx_int8 = amx_int8 && tiles;
+  features.amx_bf16 = amx_bf16 && tiles;
   return features;
 }
 #else

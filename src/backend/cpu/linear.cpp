@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "backend/cpu/bf16_rows.h"
 #include "backend/cpu/quantized.h"
 #include "backend/cpu/targets.h"
 
@@ -25,8 +26,8 @@ using cpu::Scratch;
 constexpr int64_t kDepthBlock = 256;
 // Rows whose partial sums (64 floats each) stay in L2 meanwhile.
 constexpr int64_t kRowBlock = 256;
-// The same for rows rounded to 8 bits, of which 128 with 4096 inputs are half an L2.
-constexpr int64_t kQuantizedRowBlock = 128;
+// Rows rounded to bf16 that stay in cache while the panels pass by: with 4096 inputs 2 MiB, an L2 where there is AMX.
+constexpr int64_t kBf16RowBlock = 256;
 // Up to this many rows read the 16-bit weights directly, and widen them anew for each tile of rows: that overlaps with
 // the multiply-adds and with the memory, which widening a block in advance does not.
 constexpr int64_t kDirectRows = 48;
@@ -66,9 +67,12 @@ void float_panel(const CpuLinearWeight& weight, int64_t panel, Matrix in, int64_
 /// What a call's tasks share: the activations, as they are and as the quantized formats want them.
 struct Inputs {
   Matrix in;
-  const cpu::QuantizedKernels* kernels;
-  cpu::QuantizedRows q8;
-  cpu::QuantizedRows q4;
+  const cpu::QuantizedKernels* kernels = nullptr;
+  cpu::QuantizedRows q8 = {};
+  cpu::QuantizedRows q4 = {};
+  const cpu::Bf16Kernels* bf16_kernels = nullptr;
+  cpu::Bf16Rows bf16 = {};
+  Matrix in_for_bf16 = {};  ///< without bf16_kernels
 };
 
 /// sums[r, o] for 64 outputs: [rows, 64].
@@ -79,7 +83,12 @@ void panel_sums(const CpuLinearWeight& weight, int64_t panel, const Inputs& inpu
       float_panel<float>(weight, panel, inputs.in, row0, rows, sums, widened);
       break;
     case WeightFormat::bf16:
-      float_panel<hwy::bfloat16_t>(weight, panel, inputs.in, row0, rows, sums, widened);
+      if (inputs.bf16_kernels != nullptr) {
+        const auto* data = reinterpret_cast<const uint16_t*>(weight.data()) + panel * weight.in_features() * kPanel;
+        inputs.bf16_kernels->panel(data, weight.in_features(), inputs.bf16, row0, rows, sums);
+      } else {
+        float_panel<hwy::bfloat16_t>(weight, panel, inputs.in_for_bf16, row0, rows, sums, widened);
+      }
       break;
     case WeightFormat::f16:
       float_panel<hwy::float16_t>(weight, panel, inputs.in, row0, rows, sums, widened);
@@ -107,17 +116,47 @@ void store_panel(const LinearOp& op, int64_t panel, int64_t row0, int64_t rows, 
   }
 }
 
+/// A row rounded to bf16, as the upper halves of floats: into `halves` with zeros up to `padded`, or else `floats`.
+void round_row(const float* x, int64_t cols, int64_t padded, uint16_t* halves, float* floats) {
+  const hn::RebindToUnsigned<F32> du;
+  const hn::RebindToSigned<F32> di;
+  const hn::Rebind<uint16_t, F32> dh;
+  for (int64_t i = 0; i < padded; i += kLanes) {
+    const auto value = i < cols ? load_n(x + i, cols - i) : hn::Zero(F32());
+    const auto bits = hn::BitCast(du, value);
+    const auto last = hn::And(hn::ShiftRight<16>(bits), hn::Set(du, 1));
+    const auto nearest = hn::ShiftRight<16>(hn::Add(bits, hn::Add(last, hn::Set(du, 0x7FFF))));
+    // A NaN keeps its sign and stays one whatever its low bits.
+    const auto nan = hn::Or(hn::ShiftRight<16>(bits), hn::Set(du, 0x40));
+    const auto is_nan = hn::RebindMask(du, hn::IsNaN(value));
+    const auto rounded = hn::IfThenElse(is_nan, nan, nearest);
+    if (halves != nullptr) {
+      hn::StoreU(hn::DemoteTo(dh, hn::BitCast(di, rounded)), dh, halves + i);
+    } else {
+      store_n(hn::BitCast(F32(), hn::ShiftLeft<16>(rounded)), floats + i, cols - i);
+    }
+  }
+}
+
 /// The activations rounded for the formats among `ops`, in the context's shared memory.
 Inputs make_inputs(cpu::Context& context, Matrix in, std::span<const LinearOp> ops) {
-  Inputs inputs{in, nullptr, {}, {}};
+  Inputs inputs;
+  inputs.in = in;
+  inputs.in_for_bf16 = in;
   bool any_q8 = false;
   bool any_q4 = false;
+  bool any_bf16 = false;
   for (const LinearOp& op : ops) {
     any_q8 = any_q8 || op.weight->format() == WeightFormat::q8;
     any_q4 = any_q4 || op.weight->format() == WeightFormat::q4;
+    any_bf16 = any_bf16 || op.weight->format() == WeightFormat::bf16;
   }
-  if (!any_q8 && !any_q4) return inputs;
-  inputs.kernels = &cpu::quantized_kernels();
+  any_bf16 = any_bf16 && context.activations == ActivationFormat::bf16;
+  if (!any_q8 && !any_q4 && !any_bf16) return inputs;
+  if (any_q8 || any_q4) inputs.kernels = &cpu::quantized_kernels();
+#if HWY_TARGET == HWY_AVX3
+  if (any_bf16) inputs.bf16_kernels = cpu::bf16_kernels();
+#endif
   constexpr int64_t kFloatBytes = 4;
   int64_t floats = 0;
   const auto reserve = [&](WeightFormat format, cpu::QuantizedRows& rows) {
@@ -130,6 +169,9 @@ Inputs make_inputs(cpu::Context& context, Matrix in, std::span<const LinearOp> o
   };
   const int64_t q8_at = any_q8 ? reserve(WeightFormat::q8, inputs.q8) : 0;
   const int64_t q4_at = any_q4 ? reserve(WeightFormat::q4, inputs.q4) : 0;
+  const int64_t bf16_at = floats;
+  const int64_t padded = (in.cols + cpu::kBf16Unit - 1) / cpu::kBf16Unit * cpu::kBf16Unit;
+  if (any_bf16) floats += in.rows * (inputs.bf16_kernels != nullptr ? padded / 2 : padded);
   float* memory = context.shared.floats(floats);
   const auto place = [&](cpu::QuantizedRows& rows, int64_t at) {
     rows.codes = reinterpret_cast<std::byte*>(memory + at);
@@ -138,18 +180,31 @@ Inputs make_inputs(cpu::Context& context, Matrix in, std::span<const LinearOp> o
   };
   place(inputs.q8, q8_at);
   place(inputs.q4, q4_at);
+  if (inputs.bf16_kernels != nullptr) {
+    inputs.bf16 = {reinterpret_cast<uint16_t*>(memory + bf16_at), padded};
+  } else if (any_bf16) {
+    inputs.in_for_bf16 = {memory + bf16_at, in.rows, in.cols, padded};
+  }
   constexpr int64_t kWorkOfElement = 4;
-  context.parallel(in.rows, in.rows * in.cols * kWorkOfElement, [&](int64_t r, Scratch&) {
+  context.parallel(in.rows, in.rows * in.cols * kWorkOfElement, [&](int64_t r, Scratch&) HWY_ATTR {
     const float* row = in.data + r * in.stride;
     if (any_q8) inputs.kernels->quantize_row(row, in.cols, group_size(WeightFormat::q8), inputs.q8, r);
     if (any_q4) inputs.kernels->quantize_row(row, in.cols, group_size(WeightFormat::q4), inputs.q4, r);
+    if (inputs.bf16.data != nullptr) {
+      round_row(row, in.cols, padded, inputs.bf16.data + r * padded, nullptr);
+    } else if (any_bf16) {
+      round_row(row, in.cols, in.cols, nullptr, memory + bf16_at + r * padded);
+    }
   });
   return inputs;
 }
 
 void linear(cpu::Context& context, Matrix in, std::span<const LinearOp> ops) {
   const Inputs inputs = make_inputs(context, in, ops);
-  const int64_t row_block = inputs.kernels != nullptr ? kQuantizedRowBlock : kRowBlock;
+  const bool rounded = inputs.kernels != nullptr || inputs.bf16_kernels != nullptr;
+  const int64_t row_block = inputs.bf16_kernels != nullptr ? kBf16RowBlock
+                            : rounded                      ? inputs.kernels->row_block
+                                                           : kRowBlock;
   const int64_t row_blocks = (in.rows + row_block - 1) / row_block;
   int64_t panels = 0;
   int64_t work = 0;
@@ -160,8 +215,8 @@ void linear(cpu::Context& context, Matrix in, std::span<const LinearOp> ops) {
   context.parallel(panels * row_blocks, work, [&](int64_t task, Scratch& scratch) HWY_ATTR {
     // Rows in floats: row blocks of one panel follow each other, so that the panel is still in the cache for the next
     // block. Rounded rows: a block of them stays in L2 for all panels, and the small weights come from memory again.
-    int64_t panel = inputs.kernels != nullptr ? task % panels : task / row_blocks;
-    const int64_t row0 = (inputs.kernels != nullptr ? task / panels : task % row_blocks) * row_block;
+    int64_t panel = rounded ? task % panels : task / row_blocks;
+    const int64_t row0 = (rounded ? task / panels : task % row_blocks) * row_block;
     const LinearOp* op = ops.data();
     for (; panel >= cpu_weight(*op->weight).panels(); ++op) panel -= cpu_weight(*op->weight).panels();
     const int64_t rows = std::min(row_block, in.rows - row0);

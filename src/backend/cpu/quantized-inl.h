@@ -194,4 +194,4 @@ static void quantize_activations(const float* x, int64_t cols, int64_t group, co
   }
 }
 
-constexpr cpu::QuantizedKernels kKernels{BAMBA_DOT_NAME, Dot::kCodeBytes, quantize_activations, quantized_panel};
+constexpr cpu::QuantizedKernels kKernels{BAMBA_DOT_NAME, Dot::kCodeBytes, 128, quantize_activations, quantized_panel};

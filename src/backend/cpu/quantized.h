@@ -52,6 +52,8 @@ struct QuantizedKernels {
   const char* name;
   /// Bytes that one activation's code takes: 1, or 2 where dot products are made of 16-bit ones.
   int64_t code_bytes;
+  /// Rows whose codes stay in L2 while the panels pass by: half of it with 4096 inputs.
+  int64_t row_block;
   /// Rounds one row of `cols` activations; `row` is its number in `out`.
   void (*quantize_row)(const float* x, int64_t cols, int64_t group, const QuantizedRows& out, int64_t row);
   /// sums[r, o] = the product of activations row0 + r with the panel's 64 outputs; sums: [rows, 64].

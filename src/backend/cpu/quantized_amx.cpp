@@ -13,8 +13,8 @@
 #include <immintrin.h>
 
 #include <algorithm>
-#include <cstring>
 
+#include "backend/cpu/amx_tiles.h"
 #include "tensor/quantized_matrix.h"
 
 #define BAMBA_AMX_TARGET __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,fma,amx-tile,amx-int8")))
@@ -27,36 +27,20 @@ constexpr int64_t kUnits = kQuantPanel / kUnit;
 constexpr int64_t kTileBytes = kUnitBytes;  // of a row
 /// Inputs whose levels are widened to bytes at a time, for all rows.
 constexpr int64_t kBlockInputs = 256;
+constexpr int64_t kSmallestGroup = 32;
+/// Sums of a tile.
+constexpr int64_t kDots = kTileRows * kUnit;
 
 const QuantizedKernels* narrow_kernels = nullptr;
 
-struct alignas(64) TileConfig {
-  uint8_t palette = 1;
-  uint8_t start_row = 0;
-  uint8_t reserved[14] = {};
-  uint16_t row_bytes[16] = {};
-  uint8_t rows[16] = {};
-};
-static_assert(sizeof(TileConfig) == 64);
-
-// The tiles: 0 to 3 sums of 16 outputs each, 4 activations, 5 and 6 weights in turn.
+// The tiles: 0 to 3 sums, 4 and 5 activations, 6 and 7 weights, of the groups of inputs in turn.
 TileConfig tile_config(int64_t group) {
   TileConfig config;
-  for (int i = 0; i < 4; ++i) {
-    config.row_bytes[i] = kTileBytes;
-    config.rows[i] = kTileRows;
-  }
-  config.row_bytes[4] = static_cast<uint16_t>(group);
-  config.rows[4] = kTileRows;
-  for (int i = 5; i < 7; ++i) {
-    config.row_bytes[i] = kTileBytes;
-    config.rows[i] = static_cast<uint8_t>(group / 4);
-  }
+  config.set(0, 4, kTileRows, kTileBytes);
+  config.set(4, 6, kTileRows, group);
+  config.set(6, 8, group / 4, kTileBytes);
   return config;
 }
-
-// How far ahead of the weights in use memory is asked for more.
-constexpr int64_t kAhead = 8192;
 
 /// A group's codes as signed levels, in q8's order: with both factors signed nothing needs correcting.
 BAMBA_AMX_TARGET void widen_group(WeightFormat format, const std::byte* codes, std::byte* widened) {
@@ -64,7 +48,6 @@ BAMBA_AMX_TARGET void widen_group(WeightFormat format, const std::byte* codes, s
     const __m512i flip = _mm512_set1_epi8(static_cast<char>(0x80));
     constexpr int64_t kLoads = kUnits * 64 / 4;
     for (int64_t i = 0; i < kLoads; ++i) {
-      _mm_prefetch(reinterpret_cast<const char*>(codes + i * kUnitBytes + kAhead), _MM_HINT_T0);
       _mm512_store_si512(widened + i * kUnitBytes, _mm512_xor_si512(_mm512_loadu_si512(codes + i * kUnitBytes), flip));
     }
     return;
@@ -73,7 +56,6 @@ BAMBA_AMX_TARGET void widen_group(WeightFormat format, const std::byte* codes, s
   const __m512i mask = _mm512_set1_epi8(0x0F);
   constexpr int64_t kLoads = kUnits * 32 / 8;
   for (int64_t i = 0; i < kLoads; ++i) {
-    _mm_prefetch(reinterpret_cast<const char*>(codes + i * kUnitBytes + kAhead), _MM_HINT_T0);
     const __m512i packed = _mm512_loadu_si512(codes + i * kUnitBytes);
     const __m512i low = _mm512_shuffle_epi8(levels, _mm512_and_si512(packed, mask));
     const __m512i high = _mm512_shuffle_epi8(levels, _mm512_and_si512(_mm512_srli_epi16(packed, 4), mask));
@@ -82,83 +64,127 @@ BAMBA_AMX_TARGET void widen_group(WeightFormat format, const std::byte* codes, s
   }
 }
 
-/// Integer sums of 16 rows with a group's 64 outputs: dots[unit][row][output].
-BAMBA_AMX_TARGET void multiply_group(const std::byte* rows, int64_t row_stride, const std::byte* weights,
-                                     int64_t unit_stride, int32_t* dots) {
-  constexpr int64_t kTile = kTileRows * kUnit;
-  _tile_zero(0);
-  _tile_zero(1);
-  _tile_zero(2);
-  _tile_zero(3);
-  _tile_loadd(4, rows, row_stride);
-  _tile_loadd(5, weights, kTileBytes);
-  _tile_dpbssd(0, 4, 5);
-  _tile_loadd(6, weights + unit_stride, kTileBytes);
-  _tile_dpbssd(1, 4, 6);
-  _tile_loadd(5, weights + 2 * unit_stride, kTileBytes);
-  _tile_dpbssd(2, 4, 5);
-  _tile_loadd(6, weights + 3 * unit_stride, kTileBytes);
-  _tile_dpbssd(3, 4, 6);
-  _tile_stored(0, dots, kTileBytes);
-  _tile_stored(1, dots + kTile, kTileBytes);
-  _tile_stored(2, dots + 2 * kTile, kTileBytes);
-  _tile_stored(3, dots + 3 * kTile, kTileBytes);
+/// Integer sums of 16 rows with 16 outputs, for each of a block's groups (four, or eight of them):
+/// dots[group][row][output].
+BAMBA_AMX_TARGET void multiply_unit(const std::byte* codes, int64_t row_stride, int64_t group, const std::byte* weights,
+                                    int64_t weights_stride, int64_t groups, int32_t* dots) {
+  int64_t g = 0;
+  const auto* x = codes;
+  const auto* w = weights;
+  for (; g + 4 <= groups; g += 4, x += 4 * group, w += 4 * weights_stride) {
+    int32_t* sums = dots + g * kDots;
+    _tile_zero(0);
+    _tile_loadd(4, x, row_stride);
+    _tile_loadd(6, w, kTileBytes);
+    _tile_dpbssd(0, 4, 6);
+    _tile_zero(1);
+    _tile_loadd(5, x + group, row_stride);
+    _tile_loadd(7, w + weights_stride, kTileBytes);
+    _tile_dpbssd(1, 5, 7);
+    _tile_zero(2);
+    _tile_loadd(4, x + 2 * group, row_stride);
+    _tile_loadd(6, w + 2 * weights_stride, kTileBytes);
+    _tile_dpbssd(2, 4, 6);
+    _tile_zero(3);
+    _tile_loadd(5, x + 3 * group, row_stride);
+    _tile_loadd(7, w + 3 * weights_stride, kTileBytes);
+    _tile_dpbssd(3, 5, 7);
+    _tile_stored(0, sums, kTileBytes);
+    _tile_stored(1, sums + kDots, kTileBytes);
+    _tile_stored(2, sums + 2 * kDots, kTileBytes);
+    _tile_stored(3, sums + 3 * kDots, kTileBytes);
+  }
+  for (; g < groups; ++g, x += group, w += weights_stride) {
+    _tile_zero(0);
+    _tile_loadd(4, x, row_stride);
+    _tile_loadd(6, w, kTileBytes);
+    _tile_dpbssd(0, 4, 6);
+    _tile_stored(0, dots + g * kDots, kTileBytes);
+  }
 }
 
-/// sums[r, o] += (dot * x_scale) * group_scale, rounded as the other kernels do.
-BAMBA_AMX_TARGET void add_group(const int32_t* dots, const int8_t* group_scales, const QuantizedRows& x, int64_t row,
-                                int64_t group, float* sums) {
-  for (int64_t unit = 0; unit < kUnits; ++unit) {
-    const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(group_scales + unit * kUnit));
-    const __m512 scales = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bytes));
+/// What adding up a block's groups needs besides their integer sums.
+struct BlockScales {
+  const int8_t* weights;    ///< of the first group and output
+  int64_t weights_stride;   ///< bytes from group to group
+  const float* rows;        ///< of the first row and group
+  int64_t rows_stride;      ///< floats from row to row
+  const float* row_scales;  ///< of the outputs, after the last group of all; null before
+};
+
+/// sums[r, o] += (dot * x_scale) * group_scale for 16 rows and outputs, group after group and rounded as the other
+/// kernels do. The 16 sums stay in registers meanwhile.
+BAMBA_AMX_TARGET void add_unit(const int32_t* dots, int64_t groups, const BlockScales& scales, bool first,
+                               float* sums) {
+  __m512 total[kTileRows];
+#pragma GCC unroll 16
+  for (int64_t r = 0; r < kTileRows; ++r) {
+    total[r] = first ? _mm512_setzero_ps() : _mm512_loadu_ps(sums + r * kQuantPanel);
+  }
+  for (int64_t g = 0; g < groups; ++g) {
+    const auto* bytes = reinterpret_cast<const __m128i*>(scales.weights + g * scales.weights_stride);
+    const __m512 of_group = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(bytes)));
+#pragma GCC unroll 16
     for (int64_t r = 0; r < kTileRows; ++r) {
-      const int64_t at = (row + r) * x.groups + group;
-      const __m512i dot = _mm512_load_si512(dots + (unit * kTileRows + r) * kUnit);
-      const __m512 value = _mm512_mul_ps(_mm512_cvtepi32_ps(dot), _mm512_set1_ps(x.scales[at]));
-      float* sum = sums + r * kQuantPanel + unit * kUnit;
-      _mm512_storeu_ps(sum, _mm512_fmadd_ps(value, scales, _mm512_loadu_ps(sum)));
+      const __m512 dot = _mm512_cvtepi32_ps(_mm512_load_si512(dots + g * kDots + r * kUnit));
+      const __m512 value = _mm512_mul_ps(dot, _mm512_set1_ps(scales.rows[r * scales.rows_stride + g]));
+      total[r] = _mm512_fmadd_ps(value, of_group, total[r]);
     }
   }
+  if (scales.row_scales != nullptr) {
+    const __m512 last = _mm512_loadu_ps(scales.row_scales);
+#pragma GCC unroll 16
+    for (int64_t r = 0; r < kTileRows; ++r) total[r] = _mm512_mul_ps(total[r], last);
+  }
+#pragma GCC unroll 16
+  for (int64_t r = 0; r < kTileRows; ++r) _mm512_storeu_ps(sums + r * kQuantPanel, total[r]);
 }
 
 BAMBA_AMX_TARGET void amx_rows(WeightFormat format, const std::byte* panel, const QuantizedRows& x, int64_t row0,
                                int64_t rows, float* sums) {
   const int64_t group = group_size(format);
   const int64_t group_bytes = quant_group_bytes(format, group);
-  const int64_t unit_stride = group / 4 * kUnitBytes;  // of bytes, widened or not
-  const int64_t wide_bytes = kUnits * unit_stride;
-  alignas(64) std::byte widened[kBlockInputs * kQuantPanel];
-  // Two, so that a group's tiles are multiplied while the sums of the group before are added.
-  alignas(64) int32_t dots[2][kUnits * kTileRows * kUnit];
-  const TileConfig config = tile_config(group);
-  _tile_loadconfig(&config);
-  std::memset(sums, 0, static_cast<size_t>(rows * kQuantPanel) * sizeof(float));
-  const std::byte* groups = panel + kQuantRowScaleBytes;
-  const auto scales = [&](int64_t g) { return reinterpret_cast<const int8_t*>(groups + g * group_bytes); };
+  const int64_t unit_bytes = group / 4 * kUnitBytes;  // widened
+  const int64_t wide_bytes = kUnits * unit_bytes;
   const int64_t block = kBlockInputs / group;
+  alignas(64) std::byte widened[kBlockInputs * kQuantPanel];
+  // Two, so that a unit's tiles are multiplied while the sums of the unit before are added.
+  alignas(64) int32_t dots[2][kBlockInputs / kSmallestGroup * kDots];
+  tile_config(group).load();
+  const std::byte* groups = panel + kQuantRowScaleBytes;
   for (int64_t g0 = 0; g0 < x.groups; g0 += block) {
     const int64_t count = std::min(block, x.groups - g0);
+    const bool last = g0 + count == x.groups;
     for (int64_t g = 0; g < count; ++g) {
       widen_group(format, groups + (g0 + g) * group_bytes + kQuantGroupScaleBytes, widened + g * wide_bytes);
     }
-    for (int64_t r = 0; r < rows; r += kTileRows) {
-      const std::byte* codes = x.codes + (row0 + r) * x.code_stride + g0 * group;
-      float* target = sums + r * kQuantPanel;
-      for (int64_t g = 0; g < count; ++g) {
-        multiply_group(codes + g * group, x.code_stride, widened + g * wide_bytes, unit_stride, dots[g % 2]);
-        if (g > 0) add_group(dots[(g - 1) % 2], scales(g0 + g - 1), x, row0 + r, g0 + g - 1, target);
+    const int64_t steps = rows / kTileRows * kUnits;  // units of rows after rows
+    const auto multiply = [&](int64_t step) {
+      const int64_t row = row0 + step / kUnits * kTileRows;
+      multiply_unit(x.codes + row * x.code_stride + g0 * group, x.code_stride, group,
+                    widened + step % kUnits * unit_bytes, wide_bytes, count, dots[step % 2]);
+    };
+    const auto add = [&](int64_t step) {
+      const int64_t row = step / kUnits * kTileRows;
+      const int64_t output = step % kUnits * kUnit;
+      const BlockScales scales{reinterpret_cast<const int8_t*>(groups + g0 * group_bytes) + output, group_bytes,
+                               x.scales + (row0 + row) * x.groups + g0, x.groups,
+                               last ? reinterpret_cast<const float*>(panel) + output : nullptr};
+      add_unit(dots[step % 2], count, scales, g0 == 0, sums + row * kQuantPanel + output);
+    };
+    // The next block comes from memory while this one is multiplied.
+    const std::byte* next = groups + (g0 + count) * group_bytes;
+    const int64_t part = (block * group_bytes / steps + kUnitBytes) / kUnitBytes * kUnitBytes;
+    multiply(0);
+    for (int64_t step = 0; step < steps; ++step) {
+      for (int64_t i = 0; i < part; i += kUnitBytes) {
+        _mm_prefetch(reinterpret_cast<const char*>(next + step * part + i), _MM_HINT_T0);
       }
-      add_group(dots[(count - 1) % 2], scales(g0 + count - 1), x, row0 + r, g0 + count - 1, target);
+      if (step + 1 < steps) multiply(step + 1);
+      add(step);
     }
   }
   _tile_release();
-  const auto* row_scales = reinterpret_cast<const float*>(panel);
-  for (int64_t r = 0; r < rows; ++r) {
-    for (int64_t o = 0; o < kQuantPanel; o += kUnit) {
-      float* sum = sums + r * kQuantPanel + o;
-      _mm512_storeu_ps(sum, _mm512_mul_ps(_mm512_loadu_ps(sum), _mm512_loadu_ps(row_scales + o)));
-    }
-  }
 }
 
 void amx_panel(WeightFormat format, const std::byte* panel, const QuantizedRows& x, int64_t row0, int64_t rows,
@@ -176,6 +202,7 @@ const QuantizedKernels* amx_kernels(const QuantizedKernels& narrow) {
     QuantizedKernels out = narrow;
     out.name = "AMX";
     out.panel = amx_panel;
+    out.row_block = 256;
     return out;
   }();
   return &kernels;
