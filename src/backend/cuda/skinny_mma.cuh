@@ -264,7 +264,8 @@ __device__ inline void multiply_stage(const SkinnyParams& p, const unsigned char
 }
 
 __device__ inline void store_result(const SkinnyParams& p, int output, int row, float sum) {
-  float value = p.row_scales != nullptr ? sum * p.row_scales[output] : sum;
+  // Not fused with the addition behind it, whatever the compiler makes of another number of rows.
+  float value = p.row_scales != nullptr ? __fmul_rn(sum, p.row_scales[output]) : sum;
   if (p.bias != nullptr) value += p.bias[output];
   const int64_t at = row * p.out_stride + output;
   if (p.out_is_bf16) {

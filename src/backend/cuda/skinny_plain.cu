@@ -64,7 +64,7 @@ __global__ void __launch_bounds__(kThreads) skinny_plain_kernel(const __grid_con
       for (int r = 0; r < kRows; ++r) {
         const float sum = sum_of_warp(sums[o][r]);
         if (lane == 0 && output0 + o < w.out && row0 + r < a.rows) {
-          store(a, row0 + r, output0 + o, sum * row_scale<kKind>(w, output0 + o));
+          store(a, row0 + r, output0 + o, __fmul_rn(sum, row_scale<kKind>(w, output0 + o)));
         }
       }
     }
