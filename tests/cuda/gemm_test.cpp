@@ -1,5 +1,6 @@
 #include <bamba/error.h>
 
+#include <array>
 #include <cstring>
 
 #include "backend/cuda/cublas_gemm.h"

@@ -1,6 +1,8 @@
 #include "backend/cuda/skinny.h"
 
+#include <algorithm>
 #include <cstring>
+#include <memory>
 
 #include "cuda/skinny_weights.h"
 

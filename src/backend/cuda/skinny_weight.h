@@ -14,7 +14,8 @@ constexpr int64_t kFp8Block = 128;
 ///
 ///   f32, bf16  the values, in order of inputs.
 ///   fp8        e4m3 bytes in order of inputs. weight = code * row_scales[o], or code * block_scales[o / 128, k / 128]
-///              (then row_scales is null). The 0x7F and 0xFF (NaN) codes must not occur: they read as +-480.
+///              (then row_scales is null). A scale for the whole tensor is repeated for every output. The 0x7F and 0xFF
+///              (NaN) codes must not occur: they read as +-480.
 ///   q8, q4     as laid out by quantized_weight.h. weight = level * group scale * row_scales[o].
 ///
 /// Fast kernels need codes aligned to 16 bytes and a pitch that is a multiple of 16; others take any.
