@@ -85,9 +85,9 @@ struct Shape {
   static constexpr int kScaleBytes = Format::kStageGroups * kSkinnyTile;
   static constexpr int kStageBytes = kWeightBytes + kActivationBytes + kScaleBytes;
   static constexpr int kSumBytes = 2 * kMaxRows * kPadded * 4;
-  // Two blocks of different launches fit a multiprocessor side by side where the budget is 112 KB.
-  static constexpr int kBudget =
-      (kColumnTiles == 1 && Format::kTableBytes == 0 ? 112 : 200) * 1024 - kSumBytes - Format::kTableBytes;
+  // Blocks of a multiprocessor: two where they fit, so that the next launch can begin beside the end of this one.
+  static constexpr int kNeighbours = kColumnTiles == 1 && Format::kTableBytes == 0 ? 2 : 1;
+  static constexpr int kBudget = (kNeighbours == 2 ? 112 : 200) * 1024 - kSumBytes - Format::kTableBytes;
   static constexpr int kStages = kBudget / kStageBytes < 6 ? kBudget / kStageBytes : 6;
   static constexpr int kSharedBytes = Format::kTableBytes + kStages * kStageBytes + kSumBytes;
   static_assert(kStages >= 3 && kSharedBytes <= 227 * 1024);
@@ -342,7 +342,7 @@ __device__ inline void finish_tile(const SkinnyParams& p, int tile, float* meeti
 }
 
 template <class Format, int kColumnTiles>
-__global__ void __launch_bounds__(Shape<Format, kColumnTiles>::kThreads, 1)
+__global__ void __launch_bounds__(Shape<Format, kColumnTiles>::kThreads, Shape<Format, kColumnTiles>::kNeighbours)
     skinny_mma_kernel(const __grid_constant__ SkinnyParams p) {
   using S = Shape<Format, kColumnTiles>;
   extern __shared__ __align__(128) unsigned char shared[];
