@@ -20,14 +20,13 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "backend/backend.h"
 #include "backend/cuda/skinny_weight.h"
 
 namespace bamba::backend::cuda {
 
 /// Most rows of one call on the mma path.
 constexpr int64_t kSkinnyRows = 32;
-
-enum class Element { f32, bf16 };
 
 struct SkinnyArguments {
   DeviceWeight weight;
