@@ -31,8 +31,10 @@ struct Layout {
 
   /// Columns of a block, kVector of them a thread.
   __host__ __device__ int width(int vector) const { return columns * vector; }
-  /// f32 of shared memory for one token: B | C | x | partial sums | Delta, decay.
-  __host__ __device__ int token_floats(int vector) const { return 2 * state_pad + width(vector) * (1 + partials) + 4; }
+  /// f32 of shared memory for one token: B | C | x | partial sums | Delta, decay in the last four; a multiple of four.
+  __host__ __device__ int token_floats(int vector) const {
+    return (2 * state_pad + width(vector) * (1 + partials) + 7) / 4 * 4;
+  }
 };
 
 /// Once read, once written in a pass, and larger than L2 in all: not worth keeping there.
