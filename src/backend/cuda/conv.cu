@@ -40,12 +40,22 @@ struct ConvColumn {
       load_vector(in + t * in_stride, out);
     }
   }
-  /// Rows move towards the front, oldest first, so each is read before it is overwritten.
+  /// The window now ends with the newest input. kWidth > 0: all rows are read before any is written, in one wait.
+  template <int kWidth>
   __device__ __forceinline__ void move_window(int64_t count) const {
-    for (int64_t k = 0; k < width; ++k) {
-      float values[kVector];
-      load(count - width + k, values);
-      store_vector(window + k * channels, values);
+    if constexpr (kWidth > 0) {
+      float values[kWidth][kVector];
+#pragma unroll
+      for (int k = 0; k < kWidth; ++k) load(count - kWidth + k, values[k]);
+#pragma unroll
+      for (int k = 0; k < kWidth; ++k) store_vector(window + k * channels, values[k]);
+    } else {
+      // Rows move towards the front, oldest first, so each is read before it is overwritten.
+      for (int64_t k = 0; k < width; ++k) {
+        float values[kVector];
+        load(count - width + k, values);
+        store_vector(window + k * channels, values);
+      }
     }
   }
 };
@@ -120,7 +130,7 @@ __global__ __launch_bounds__(kThreads) void conv_kernel(const ConvArguments<T> a
       finish<T, kVector, kSilu>(args, sum, out + t * args.out_stride);
     }
   }
-  if (tile.index == 0) column.move_window(rows.count);
+  if (tile.index == 0) column.template move_window<kWidth>(rows.count);
 }
 
 template <typename T, int kVector, int kWidth>

@@ -369,7 +369,7 @@ __device__ __forceinline__ void decay_inputs(const uint8_t* x, const float* sums
     load_vector(reinterpret_cast<const __nv_bfloat16*>(x + at), v);
 #pragma unroll
     for (float& e : v) e *= weight;
-    store_vector(reinterpret_cast<__nv_bfloat16*>(decayed + at), v);
+    *reinterpret_cast<uint4*>(decayed + at) = pack_bf16(v);
   }
 }
 

@@ -42,6 +42,10 @@ __device__ __forceinline__ float high_bf16(uint32_t word) {
   return __uint_as_float(word & 0xFFFF0000u);
 }
 
+__device__ __forceinline__ uint4 pack_bf16(const float (&v)[8]) {
+  return make_uint4(pack_bf16(v[0], v[1]), pack_bf16(v[2], v[3]), pack_bf16(v[4], v[5]), pack_bf16(v[6], v[7]));
+}
+
 /// n f32 from p: n is 1 or a multiple of 4, and then p is aligned to 16 bytes.
 template <int n>
 __device__ __forceinline__ void load_vector(const float* p, float (&out)[n]) {
@@ -58,6 +62,7 @@ __device__ __forceinline__ void load_vector(const float* p, float (&out)[n]) {
     }
   }
 }
+/// Stores are to global memory: as assignments the compiler would take some of them apart into words.
 template <int n>
 __device__ __forceinline__ void store_vector(float* p, const float (&v)[n]) {
   if constexpr (n == 1) {
@@ -65,7 +70,7 @@ __device__ __forceinline__ void store_vector(float* p, const float (&v)[n]) {
   } else {
 #pragma unroll
     for (int i = 0; i < n; i += 4) {
-      *reinterpret_cast<float4*>(p + i) = make_float4(v[i], v[i + 1], v[i + 2], v[i + 3]);
+      __stwb(reinterpret_cast<float4*>(p + i), make_float4(v[i], v[i + 1], v[i + 2], v[i + 3]));
     }
   }
 }
@@ -92,8 +97,7 @@ __device__ __forceinline__ void store_vector(__nv_bfloat16* p, const float (&v)[
     *p = __float2bfloat16_rn(v[0]);
   } else {
     static_assert(n == 8);
-    *reinterpret_cast<uint4*>(p) =
-        make_uint4(pack_bf16(v[0], v[1]), pack_bf16(v[2], v[3]), pack_bf16(v[4], v[5]), pack_bf16(v[6], v[7]));
+    __stwb(reinterpret_cast<uint4*>(p), pack_bf16(v));
   }
 }
 

@@ -156,7 +156,12 @@ __global__ __launch_bounds__(kThreads, kRows <= 8 ? 3 : 1) void recurrent_kernel
         for (int v = 0; v < kVector; ++v) y[v] += __shfl_xor_sync(0xFFFFFFFFu, y[v], offset);
       }
       if (layout.columns >= 32 || static_cast<int>(threadIdx.x) % 32 < layout.columns) {
-        store_vector(shared + token * token_floats + 2 * layout.state_pad + width * (1 + partial) + column, y);
+        float* sums = shared + token * token_floats + 2 * layout.state_pad + width * (1 + partial) + column;
+        if constexpr (kVector == 4) {
+          *reinterpret_cast<float4*>(sums) = make_float4(y[0], y[1], y[2], y[3]);
+        } else {
+          *sums = y[0];
+        }
       }
     }
     __syncthreads();
