@@ -301,6 +301,63 @@ TEST(CudaScan, ChunkedFormMayBeCutAtBlockBoundaries) {
   }
 }
 
+/// What a captured graph does is decided by the lists in device memory when it is replayed, not when it was captured.
+void expect_graph_follows_lists(ScanForm form, int64_t tokens) {
+  std::mt19937 engine(40);
+  ScanCase<__nv_bfloat16> c(engine, {4, 64, 1, 128, 256, 0.0f, kInfinity}, {tokens, tokens, tokens}, {0, 64, 5});
+  c.form = form;
+  const int64_t some = (tokens + 1) / 2;
+  const Pass later{{0, {0, some, 0}}, {1, {tokens, 0, 64}}, {2, {2 * tokens, tokens, 5}}};
+  const auto expected = c.run({later});
+
+  const int64_t rows = c.rows();
+  DeviceRows<__nv_bfloat16> source(c.xbc, rows, c.width(), c.width(), 0);
+  DeviceRows<__nv_bfloat16> steps(c.dt, rows, c.shape.n_heads, c.shape.n_heads, 0);
+  DeviceRows<__nv_bfloat16> target(rows, c.shape.n_heads * c.shape.d_head, c.shape.n_heads * c.shape.d_head, 0);
+  const DeviceVector<float> a(c.a);
+  const DeviceVector<float> d(c.d);
+  const DeviceVector<float> bias(c.dt_bias);
+  auto memory = upload_states(c.states);
+  PassLists lists(one_pass(c.sequences)[0], memory);
+  DeviceVector<uint8_t> workspace(scan_chunked_workspace_bytes(c.shape, rows, 3));
+  cudaStream_t stream = nullptr;
+  cudaGraph_t graph = nullptr;
+  cudaGraphExec_t executable = nullptr;
+  BAMBA_CUDA_CHECK(cudaStreamCreate(&stream));
+  BAMBA_CUDA_CHECK(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal));
+  const ScanArguments<__nv_bfloat16> arguments{
+      source.data(), source.stride(), steps.data(),        steps.stride(),  lists.rows.data(), 3,
+      rows,          tokens,          lists.states.data(), a.data(),        d.data(),          bias.data(),
+      c.shape,       target.data(),   target.stride(),     workspace.data()};
+  if (form == ScanForm::chunked) {
+    scan_chunked(stream, arguments);
+  } else {
+    scan_recurrent(stream, arguments);
+  }
+  BAMBA_CUDA_CHECK(cudaStreamEndCapture(stream, &graph));
+  BAMBA_CUDA_CHECK(cudaGraphInstantiate(&executable, graph, 0));
+  const PassLists changed(later, memory);
+  BAMBA_CUDA_CHECK(
+      cudaMemcpy(lists.rows.data(), changed.rows.data(), 3 * sizeof(SequenceRows), cudaMemcpyDeviceToDevice));
+  BAMBA_CUDA_CHECK(cudaGraphLaunch(executable, stream));
+  BAMBA_CUDA_CHECK(cudaStreamSynchronize(stream));
+  auto got = target.values();
+  for (const auto& state : memory) {
+    const auto values = state->host();
+    got.insert(got.end(), values.begin(), values.end());
+  }
+  EXPECT_TRUE(same_bits(got, expected));
+  BAMBA_CUDA_CHECK(cudaGraphExecDestroy(executable));
+  BAMBA_CUDA_CHECK(cudaGraphDestroy(graph));
+  BAMBA_CUDA_CHECK(cudaStreamDestroy(stream));
+}
+TEST(CudaScan, CapturedGraphsFollowTheLists) {
+  BAMBA_SKIP_WITHOUT_GPU();
+  expect_graph_follows_lists(ScanForm::recurrent, 1);
+  expect_graph_follows_lists(ScanForm::recurrent, 20);
+  expect_graph_follows_lists(ScanForm::chunked, 150);
+}
+
 TEST(CudaScan, RefusesStatesThatAreTooLong) {
   BAMBA_SKIP_WITHOUT_GPU();
   ScanArguments<float> arguments{};

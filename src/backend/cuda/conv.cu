@@ -107,11 +107,12 @@ __global__ __launch_bounds__(kThreads) void conv_kernel(const ConvArguments<T> a
   const int64_t c = (static_cast<int64_t>(blockIdx.x % channel_blocks) * kThreads + threadIdx.x) * kVector;
   if (tile.index < 0 || c >= args.shape.channels) return;
   const SequenceRows rows = args.sequences[tile.sequence];
+  float* window = args.windows[tile.sequence];
   const int64_t t0 = tile.index * numbering.rows;
   if (t0 >= rows.count) return;
   const int64_t t1 = t0 + numbering.rows < rows.count ? t0 + numbering.rows : rows.count;
-  const ConvColumn<T, kVector> column{args.in + rows.first * args.in_stride + c, args.in_stride,
-                                      args.windows[tile.sequence] + c, args.shape.channels, args.shape.width};
+  const ConvColumn<T, kVector> column{args.in + rows.first * args.in_stride + c, args.in_stride, window + c,
+                                      args.shape.channels, args.shape.width};
   T* out = args.out + rows.first * args.out_stride + c;
   if constexpr (kWidth > 0) {
     slide<T, kVector, kWidth, kSilu>(args, column, t0, t1, c, out);
