@@ -47,7 +47,8 @@ __global__ __launch_bounds__(kThreads) void rope_kernel(RopeArguments<Element> a
   const int key_units = turned_units + layout.n_kv_heads * staying;
   const int units = key_units + (append ? layout.n_kv_heads * (head_dim / kCount) : 0);
 
-  PageElement* page = append ? page_elements<PageElement>(a.sequences.pages[sequence][position / kPageTokens]) : nullptr;
+  PageElement* page =
+      append ? page_elements<PageElement>(a.sequences.pages[sequence][position / kPageTokens]) : nullptr;
   const int token = static_cast<int>(position % kPageTokens);
   const auto store_key = [&](int head, int e, const float(&numbers)[kCount]) {
     if (append) {
