@@ -152,13 +152,12 @@ __device__ void keep_top_p(const Tokens<Element>& tokens, double top_p, double w
   const auto limit = static_cast<float>(1.0 - top_p);
   const auto total = static_cast<float>(weight_sum);
   const double mass = weight_sum / total;
-  const auto probability = [&](float score) { return __fdiv_rn(kept.weight(score), total); };
   const auto left_at = [&](uint32_t key) {  // when all better ones are taken
     double better = 0;
     tokens.each([&](float score, int) {
-      if (score_key(score) > key) better += probability(score);
+      if (score_key(score) > key) better += kept.weight(score);
     });
-    return mass - block_sum(better, tokens.shared);
+    return mass - block_sum(better, tokens.shared) / total;
   };
   // The largest key at which nothing is left to take is one below that of the last tokens taken.
   const uint32_t best_key = score_key(kept.best);
@@ -167,7 +166,7 @@ __device__ void keep_top_p(const Tokens<Element>& tokens, double top_p, double w
   const uint32_t key = max(below + 1, kept.least_key);
   double left = left_at(key);
   const uint32_t equals = count_where(tokens, [&](uint32_t own, int) { return own == key; });
-  const float each = probability(key_score(key));
+  const float each = __fdiv_rn(kept.weight(key_score(key)), total);
   uint32_t taken = 0;
   while (taken < equals && (static_cast<float>(left) > limit || (taken == 0 && key == best_key))) {
     left -= each;
@@ -279,7 +278,7 @@ __global__ __launch_bounds__(kSamplingThreads) void sample_kernel(SamplingArgume
   __shared__ Shared shared;
   const int64_t r = blockIdx.x;
   const SamplingRow row = a.settings == nullptr ? SamplingRow{} : a.settings[r];
-  const bool greedy = row.temperature == 0.0f;
+  const bool greedy = a.settings == nullptr || row.temperature == 0.0f;
   Tokens<Element> tokens{a.logits + r * a.stride, static_cast<int>(a.vocab), greedy ? 1.0f : row.temperature, shared};
 
   // The best token: keys of the logits above, ids below, larger for lower ids.

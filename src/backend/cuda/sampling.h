@@ -13,16 +13,16 @@ namespace bamba::backend::cuda {
 
 /// How one row's token is chosen; in device memory, so that a captured launch can be replayed.
 struct SamplingRow {
-  uint64_t seed;
+  uint64_t seed = 0;
   /// What uniform_draw(seed, prompt, sequence, step, draw) takes (generation/random.h).
-  uint32_t prompt;
-  uint32_t sequence;
-  uint32_t step;
-  uint32_t draw;
-  float temperature;  ///< 0: the best token, nothing is drawn
-  int32_t top_k;      ///< 0: off
-  double top_p;       ///< 1: off
-  float min_p;        ///< negative: off
+  uint32_t prompt = 0;
+  uint32_t sequence = 0;
+  uint32_t step = 0;
+  uint32_t draw = 0;
+  float temperature = 1;  ///< 0: the best token, nothing is drawn
+  int32_t top_k = 0;      ///< 0: off
+  double top_p = 1;       ///< 1: off
+  float min_p = -1;       ///< negative: off
 };
 
 template <typename Element>
