@@ -66,8 +66,7 @@ struct Matrix {
   /// The address of element (row, col).
   float* at(int64_t row, int64_t col) const {
     const int64_t index = row * stride + col;
-    return element == Element::f32 ? data + index
-                                   : reinterpret_cast<float*>(reinterpret_cast<uint16_t*>(data) + index);
+    return element == Element::f32 ? data + index : reinterpret_cast<float*>(reinterpret_cast<uint16_t*>(data) + index);
   }
   Matrix columns(int64_t first, int64_t count) const { return {at(0, first), rows, count, stride, element}; }
   Matrix below(int64_t first, int64_t count) const { return {at(first, 0), count, cols, stride, element}; }
@@ -143,9 +142,10 @@ struct AttentionShape {
 
 /// What the device can do at best.
 struct MachineRoof {
-  double read_bytes_per_second;  ///< of memory that no cache holds
-  double f32_flops_per_second;   ///< a multiply-add is two
-  double int8_ops_per_second;    ///< u8 x s8 dot products with 32-bit sums; a multiply-add is two
+  double read_bytes_per_second;      ///< of memory that no cache holds
+  double f32_flops_per_second;       ///< a multiply-add is two
+  double int8_ops_per_second;        ///< u8 x s8 dot products with 32-bit sums; a multiply-add is two
+  double bf16_flops_per_second = 0;  ///< products of bf16 with f32 sums, where they have units of their own
 };
 
 class Backend {
@@ -262,8 +262,8 @@ struct CudaOptions {
   ActivationFormat activations = ActivationFormat::bf16;  ///< f32: for checking, without tensor cores
   size_t memory = 0;                                      ///< bytes of the GPU to take; 0: nine tenths of what is free
 };
-/// The first CUDA device. Throws Error(unsupported) where this build has no CUDA backend or the machine no GPU of compute
-/// capability 9.0, Error(out_of_memory) where the GPU has not that much memory free.
+/// The first CUDA device. Throws Error(unsupported) where this build has no CUDA backend or the machine no GPU of
+/// compute capability 9.0, Error(out_of_memory) where the GPU has not that much memory free.
 std::unique_ptr<Backend> make_cuda_backend(const CudaOptions& options);
 /// The instruction set that the CPU's kernels run with on this machine: "AVX-512", "AVX2", "SSE4", ...
 std::string_view cpu_target_name();

@@ -47,7 +47,8 @@ void* Arena::take(size_t bytes) {
   }
   if (best == gaps_.end()) {
     fail(ErrorCode::out_of_memory, "no room for ", bytes, " bytes in the ", gigabytes(bytes_),
-         " GB of GPU memory that this backend took, of which ", gigabytes(used_), " GB are in use; --gpu-memory sets it");
+         " GB of GPU memory that this backend took, of which ", gigabytes(used_),
+         " GB are in use; --gpu-memory sets it");
   }
   const auto [offset, size] = *best;
   gaps_.erase(best);

@@ -20,8 +20,8 @@ class Arena {
   Arena(const Arena&) = delete;
   Arena& operator=(const Arena&) = delete;
 
-  /// Aligned to 256; from the smallest gap that is large enough. Throws Error(out_of_memory) that says how much is left.
-  /// Any thread may call.
+  /// Aligned to 256; from the smallest gap that is large enough. Throws Error(out_of_memory) that says how much is
+  /// left. Any thread may call.
   void* take(size_t bytes);
   void give_back(void* memory) noexcept;
 

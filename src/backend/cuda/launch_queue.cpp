@@ -58,8 +58,7 @@ void* LaunchQueue::stage_bytes(const void* data, size_t bytes) {
 
 void LaunchQueue::flush() {
   if (staged_ > 0) {
-    BAMBA_CUDA_CHECK(
-        cudaMemcpyAsync(device_staging_, host_staging_[block_], staged_, cudaMemcpyHostToDevice, stream_));
+    BAMBA_CUDA_CHECK(cudaMemcpyAsync(device_staging_, host_staging_[block_], staged_, cudaMemcpyHostToDevice, stream_));
     BAMBA_CUDA_CHECK(cudaEventRecord(copied_[block_], stream_));
     block_ = (block_ + 1) % kHostBlocks;
     staged_ = 0;

@@ -1,9 +1,9 @@
 // The launches of a pass, collected and then run together: as a CUDA graph when the same pass was seen before.
 //
 // An operation is a function and its arguments by value. What changes from step to step (token ids, positions, lists of
-// states and pages) is not in the arguments but staged: it goes to one block of device memory, at the same place in each
-// pass of the same shape, with one copy in front. So two decoding steps of equally many sequences make equal lists, and
-// the second runs as one graph launch, whose cost on the host does not grow with the number of operations.
+// states and pages) is not in the arguments but staged: it goes to one block of device memory, at the same place in
+// each pass of the same shape, with one copy in front. So two decoding steps of equally many sequences make equal
+// lists, and the second runs as one graph launch, whose cost on the host does not grow with the number of operations.
 #pragma once
 
 #include <cuda_runtime.h>

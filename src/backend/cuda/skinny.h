@@ -25,6 +25,8 @@
 
 namespace bamba::backend::cuda {
 
+using backend::Element;
+
 /// Most rows of one call on the mma path.
 constexpr int64_t kSkinnyRows = 32;
 
