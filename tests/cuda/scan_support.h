@@ -29,9 +29,9 @@ inline float value(float v) {
 inline float value(__nv_bfloat16 v) {
   return __bfloat162float(v);
 }
-/// Relative error of one rounding to T.
+/// Largest relative error of one rounding to T, which has 24 or 8 significant bits.
 template <typename T>
-constexpr double kRounding = std::is_same_v<T, float> ? 0x1p-24 : 0x1p-9;
+constexpr double kRounding = std::is_same_v<T, float> ? 0x1p-24 : 0x1p-8;
 
 /// [rows, cols] on the device, at column `offset` of rows of `stride` elements; all around is NaN.
 template <typename T>

@@ -136,7 +136,7 @@ struct ScanCase {
 constexpr double kRecurrentTerms = 2e-5;
 // A term's own rounding to bf16 (of decayed scores, of the entering state), that of the inputs which made the state,
 // and 3e-4 of sums of decays, in f32, that may be thousands.
-constexpr double kChunkedTerms = 2.2 * 0x1p-9;
+constexpr double kChunkedTerms = 2.2 * 0x1p-8;
 
 template <typename T>
 void expect_recurrence(unsigned seed) {

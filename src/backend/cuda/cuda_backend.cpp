@@ -197,6 +197,7 @@ class CudaBackend final : public Backend {
     if (out.rows == 0) return;
     auto arguments = blank<WeightRowsArguments>();
     arguments.weight = device_weight(table);
+    make_room(0, ids.size_bytes());
     arguments.ids = stage(ids);
     arguments.rows = out.rows;
     arguments.out = out.data;
@@ -265,6 +266,7 @@ class CudaBackend final : public Backend {
       auto arguments = blank<ConvArguments<T>>();
       arguments.in = as<T>(in.data);
       arguments.in_stride = in.stride;
+      make_room(sequences.size());
       arguments.sequences = stage(sequences);
       arguments.n_sequences = std::ssize(sequences);
       arguments.rows = in.rows;
@@ -291,6 +293,7 @@ class CudaBackend final : public Backend {
       arguments.xbc_stride = xbc.stride;
       arguments.dt = as<T>(dt.data);
       arguments.dt_stride = dt.stride;
+      make_room(sequences.size());
       arguments.sequences = stage(sequences);
       arguments.n_sequences = std::ssize(sequences);
       arguments.rows = xbc.rows;
@@ -316,11 +319,14 @@ class CudaBackend final : public Backend {
     if (heads.rows == 0 || rotary_dim == 0) return;
     with_element(heads.element, [&]<typename T>(T) {
       auto arguments = blank<RopeArguments<T>>();
-      arguments.queries = as<T>(heads.data);
-      arguments.query_stride = heads.stride;
+      // Without pages, keys turn in place: queries are no different.
+      arguments.keys = as<T>(heads.data);
+      arguments.key_stride = heads.stride;
       arguments.rows = heads.rows;
       arguments.shape = AttentionShape{n_heads, n_heads, head_dim, rotary_dim, KvFormat::f32};
-      arguments.cos_sin = stage(std::span(cos_sin, static_cast<size_t>(heads.rows * rotary_dim)));
+      const std::span<const float> table(cos_sin, static_cast<size_t>(heads.rows * rotary_dim));
+      make_room(0, table.size_bytes());
+      arguments.cos_sin = stage(table);
       context_.queue.push(&rope<T>, arguments);
     });
   }
@@ -345,7 +351,8 @@ class CudaBackend final : public Backend {
       arguments.rows = keys.rows;
       arguments.shape = shape;
       arguments.shape.rotary_dim = 0;  // they have been turned
-      arguments.row_sequence = stage(std::span<const int32_t>(row_sequence_));
+      make_room(sequences.size(), row_sequence_.size() * sizeof(int32_t) + table_bytes(sequences));
+      arguments.row_sequence = stage_list(row_sequence_);
       arguments.sequences = stage_paged(sequences, pages);
       context_.queue.push(&rope<T>, arguments);
     });
@@ -443,49 +450,54 @@ class CudaBackend final : public Backend {
     return most;
   }
 
-  /// Device copy of a list that operations pushed from now on read.
+  /// Device copy of a list that operations pushed from now on read; make_room() comes first.
   template <typename Value>
-  Value* stage(std::span<Value> values) {
+  std::remove_const_t<Value>* stage(std::span<Value> values) {
     using Plain = std::remove_const_t<Value>;
-    if (!context_.queue.has_room(values.size_bytes())) context_.queue.flush();
     return context_.queue.stage(std::span<const Plain>(values.data(), values.size()));
   }
   template <typename Value>
-  Value* stage(std::span<const Value> values) {
-    if (!context_.queue.has_room(values.size_bytes())) context_.queue.flush();
-    return context_.queue.stage(values);
+  Value* stage_list(const std::vector<Value>& values) {
+    return context_.queue.stage(std::span<const Value>(values));
+  }
+  /// For `bytes` more than what an operation stages for each sequence.
+  void make_room(size_t sequences, size_t bytes = 0) {
+    constexpr size_t kLists = 8;
+    context_.queue.make_room(sequences * (sizeof(SequenceRows) + 2 * sizeof(float*)) + bytes, kLists);
   }
 
   static size_t pages_of(int64_t tokens) { return static_cast<size_t>((tokens + kPageTokens - 1) / kPageTokens); }
   float* const* stage_table(float* const* pages, int64_t tokens) {
+    context_.queue.make_room(pages_of(tokens) * sizeof(float*), 1);
     return stage(std::span<float* const>(pages, pages_of(tokens)));
+  }
+  /// What stage_paged() stages beside the sequences.
+  static size_t table_bytes(std::span<const SequenceRows> sequences) {
+    size_t bytes = 0;
+    for (const SequenceRows& rows : sequences) bytes += pages_of(length_bound(rows.start + rows.count)) + 2;
+    return bytes * sizeof(float*);
   }
 
   /// The sequences and their page tables. Each table has room for as many pages as length_bound allows, so that what
   /// is staged after it stays at its place while a sequence grows.
   PagedSequences stage_paged(std::span<const SequenceRows> sequences, std::span<float* const* const> pages) {
-    size_t bytes = 0;
-    for (const SequenceRows& rows : sequences)
-      bytes += pages_of(length_bound(rows.start + rows.count)) * sizeof(float*);
-    constexpr size_t kRest = 1024;
-    const size_t lists = sequences.size() * (sizeof(SequenceRows) + sizeof(float*));
-    if (!context_.queue.has_room(bytes + 16 * sequences.size() + lists + kRest)) context_.queue.flush();
     tables_.clear();
     for (size_t s = 0; s < sequences.size(); ++s) {
       const int64_t tokens = sequences[s].start + sequences[s].count;
       table_.assign(pages_of(length_bound(tokens)), nullptr);
       std::copy_n(pages[s], pages_of(tokens), table_.begin());
-      tables_.push_back(context_.queue.stage(std::span<float* const>(table_)));
+      tables_.push_back(stage_list(table_));
     }
-    return {context_.queue.stage(sequences), context_.queue.stage(std::span<float* const* const>(tables_))};
+    return {stage(sequences), stage_list(tables_)};
   }
 
   template <typename T>
   void attention_by_spans(AttentionArguments<T> arguments) {
-    arguments.sequences = stage_paged(short_, short_pages_);
     const int64_t tile_rows = span_tile_rows<T>(arguments.shape, most_new_tokens(short_));
     const auto list = attention_tiles(short_, arguments.shape, tile_rows);
-    arguments.tiles = stage(std::span<const AttentionTile>(list));
+    make_room(short_.size(), table_bytes(short_) + list.size() * sizeof(AttentionTile));
+    arguments.sequences = stage_paged(short_, short_pages_);
+    arguments.tiles = stage_list(list);
     arguments.n_tiles = std::ssize(list);
     int64_t longest = 0;
     for (const SequenceRows& rows : short_) longest = std::max(longest, rows.start + rows.count);

@@ -44,16 +44,28 @@ std::byte* LaunchQueue::append(Launch launch, Caller caller, size_t bytes) {
   return list_.data() + first + sizeof(Header);
 }
 
+void LaunchQueue::make_room(size_t bytes, size_t lists) {
+  if (staged_ + bytes + lists * kAlign > kStagingBytes) flush();
+}
+
 void* LaunchQueue::stage_bytes(const void* data, size_t bytes) {
-  if (!has_room(bytes)) {
-    fail(ErrorCode::internal, "a pass stages ", bytes, " bytes beside ", staged_, "; ", kStagingBytes, " fit");
+  for (const Staged& each : recent_) {
+    if (each.bytes == bytes && std::memcmp(host_staging_[block_] + each.offset, data, bytes) == 0) {
+      return device_staging_ + each.offset;
+    }
+  }
+  const size_t room = round_up(std::max<size_t>(bytes, 1), kAlign);
+  if (staged_ + room > kStagingBytes) {
+    fail(ErrorCode::out_of_memory, "a pass has lists of ", staged_ + room, " bytes; a GPU backend holds ",
+         kStagingBytes, " (fewer tokens in a pass need less)");
   }
   // The block's last copy has to be done before its memory is written again.
   if (staged_ == 0) BAMBA_CUDA_CHECK(cudaEventSynchronize(copied_[block_]));
   if (bytes > 0) std::memcpy(host_staging_[block_] + staged_, data, bytes);
-  void* place = device_staging_ + staged_;
-  staged_ += round_up(std::max<size_t>(bytes, 1), kAlign);
-  return place;
+  if (recent_.size() == kRecent) recent_.erase(recent_.begin());
+  recent_.push_back({staged_, bytes});
+  staged_ += room;
+  return device_staging_ + recent_.back().offset;
 }
 
 void LaunchQueue::flush() {
@@ -62,6 +74,7 @@ void LaunchQueue::flush() {
     BAMBA_CUDA_CHECK(cudaEventRecord(copied_[block_], stream_));
     block_ = (block_ + 1) % kHostBlocks;
     staged_ = 0;
+    recent_.clear();
   }
   if (operations_ > 0) run_list();
   list_.clear();

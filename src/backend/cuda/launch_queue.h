@@ -20,7 +20,7 @@ namespace bamba::backend::cuda {
 
 class LaunchQueue {
  public:
-  static constexpr size_t kStagingBytes = size_t{8} << 20;
+  static constexpr size_t kStagingBytes = size_t{16} << 20;
 
   /// staging: kStagingBytes of device memory that outlive the queue.
   LaunchQueue(cudaStream_t stream, void* staging);
@@ -36,14 +36,16 @@ class LaunchQueue {
     std::memcpy(place, &arguments, sizeof(Arguments));
   }
 
-  /// Device copies of values that the pushed operations after it read; valid until the flush after next.
+  /// Device copies of values that operations pushed after it, and before the next flush, read. Equal values that follow
+  /// each other closely share a place.
   template <typename Value>
   Value* stage(std::span<const Value> values) {
     static_assert(std::is_trivially_copyable_v<Value>);
     return static_cast<Value*>(stage_bytes(values.data(), values.size_bytes()));
   }
-  /// Whether so many bytes more can be staged before a flush.
-  bool has_room(size_t bytes) const { return staged_ + bytes + kAlign <= kStagingBytes; }
+  /// Flushes unless `lists` lists of `bytes` together can be staged now. To be called before an operation stages its
+  /// first: a flush between would drop it.
+  void make_room(size_t bytes, size_t lists);
 
   /// Hands all queued work to the stream.
   void flush();
@@ -57,6 +59,8 @@ class LaunchQueue {
  private:
   static constexpr size_t kAlign = 16;
   static constexpr size_t kHostBlocks = 4;
+  /// Lists that a new one is compared with: an attention layer's, that the next one will have again.
+  static constexpr size_t kRecent = 8;
   static constexpr size_t kMostGraphs = 64;
   /// Fewer operations are not worth a graph.
   static constexpr size_t kLeastOperations = 16;
@@ -81,6 +85,11 @@ class LaunchQueue {
     reinterpret_cast<void (*)(cudaStream_t, const Arguments&)>(launch)(stream, arguments);
   }
 
+  struct Staged {
+    size_t offset;
+    size_t bytes;
+  };
+
   std::byte* append(Launch launch, Caller caller, size_t bytes);
   void* stage_bytes(const void* data, size_t bytes);
   void run_list();
@@ -92,6 +101,7 @@ class LaunchQueue {
   cudaEvent_t copied_[kHostBlocks] = {};
   size_t block_ = 0;
   size_t staged_ = 0;
+  std::vector<Staged> recent_;
   std::vector<std::byte> list_;
   size_t operations_ = 0;
   std::vector<Graph> graphs_;
