@@ -63,12 +63,16 @@ struct RaggedOptions {
   bool output_last_hidden_state = false;
   bool output_hidden_states = false;  ///< of all layers
   bool output_attentions = false;     ///< softmax weights
+  bool best_ids_only = false;         ///< RaggedOutput::best_ids instead of logits, which then stay on the device
 };
 
 /// Rows follow the order of the sequences and of their tokens. A RaggedOutput may be passed again to the next call:
 /// its memory is used again when the shapes fit (and copies of its tensors, which share it, change).
 struct RaggedOutput {
-  Tensor logits;                      ///< f32 [kept tokens, vocab_size]; empty when none are kept
+  Tensor logits;  ///< f32 [kept tokens, vocab_size]; empty when none are kept
+  /// With RaggedOptions::best_ids_only: for each kept token the id with the largest logit, the lowest of equals;
+  /// where its logits are not all finite -1 - id of the first that is not.
+  std::vector<int64_t> best_ids;
   Tensor last_hidden_state;           ///< f32 [tokens, hidden_size], after the final norm
   std::vector<Tensor> hidden_states;  ///< num_hidden_layers + 1 x f32 [tokens, hidden_size]
   /// [attention layer][sequence]: f32 [heads, new tokens, state length after the call]

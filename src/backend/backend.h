@@ -212,6 +212,10 @@ class Backend {
   /// gate[r, c] = act(gate[r, c]) * up[r, c].
   virtual void gated_activation(Matrix gate, Matrix up, Activation activation) = 0;
 
+  /// columns[r] (host) = where row r has its largest value, the first of equals; where not all of its values are
+  /// finite, -1 - c, c being the first that is not.
+  virtual void best_columns(Matrix in, std::span<int64_t> columns) = 0;
+
   /// Causal depthwise convolution over each sequence, bias (or null) added, then `activation`. weight: [width,
   /// channels]. windows[i]: [width, channels], the sequence's last inputs, oldest first; read and brought up to date.
   virtual void causal_conv(Matrix in, std::span<const SequenceRows> sequences, std::span<float* const> windows,

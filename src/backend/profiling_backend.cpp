@@ -94,6 +94,9 @@ class ProfilingBackend final : public Backend {
     timed("gated_activation", gated_activation_cost(gate.rows, gate.cols),
           [&] { inner_->gated_activation(gate, up, activation); });
   }
+  void best_columns(Matrix in, std::span<int64_t> columns) override {
+    timed("best_columns", {matrix_bytes(in), 0}, [&] { inner_->best_columns(in, columns); });
+  }
   void causal_conv(Matrix in, std::span<const SequenceRows> sequences, std::span<float* const> windows,
                    const float* weight, const float* bias, ConvShape shape, Activation activation,
                    Matrix out) override {

@@ -114,7 +114,8 @@ class RaggedForward {
       kept += kept_count(request);
     }
     const int64_t hidden = model_.config.hidden_size;
-    if (kept > 0) {
+    output_.best_ids.resize(options_.best_ids_only ? static_cast<size_t>(kept) : 0);
+    if (kept > 0 && !options_.best_ids_only) {
       reuse_or_make(output_.logits, {kept, model_.config.vocab_size});
     } else {
       output_.logits = Tensor();
@@ -257,7 +258,12 @@ class RaggedForward {
       }
       const Matrix logits = model_.workspace.matrix(Workspace::logits, kept.rows, vocab);
       model_.device->linear(kept, model_.weights.head(), nullptr, false, logits);
-      model_.device->download_rows(logits, output_.logits.data<float>().data() + logits_done_ * vocab, vocab);
+      if (options_.best_ids_only) {
+        model_.device->best_columns(logits,
+                                    std::span(output_.best_ids).subspan(static_cast<size_t>(logits_done_), count));
+      } else {
+        model_.device->download_rows(logits, output_.logits.data<float>().data() + logits_done_ * vocab, vocab);
+      }
       logits_done_ += kept.rows;
     }
   }

@@ -8,6 +8,7 @@
 
 #include "backend/cuda/attention_rows.cuh"
 #include "backend/cuda/check.h"
+#include "backend/cuda/early_launch.cuh"
 #include "backend/cuda/elementwise_pack.cuh"
 
 namespace bamba::backend::cuda {
@@ -21,6 +22,7 @@ constexpr int kLaneDims = kMaxDim / 32;
 /// spans a row sees decide all of the order, and 8 warps fetch at the same time.
 template <typename Element>
 __global__ __launch_bounds__(kWarps * 32) void merge_kernel(AttentionArguments<Element> a, SpanSums sums) {
+  let_next_begin();
   __shared__ float outputs[kWarps][kMaxDim];
   __shared__ float totals[kWarps];
   __shared__ float maxima[kWarps];

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "backend/cuda/attention.h"
+#include "backend/cuda/best_columns.h"
 #include "backend/cuda/check.h"
 #include "backend/cuda/conv.h"
 #include "backend/cuda/cuda_roof.h"
@@ -256,6 +257,21 @@ class CudaBackend final : public Backend {
       arguments.activation = activation;
       context_.queue.push(&cuda::gated_activation<T>, arguments);
     });
+  }
+
+  void best_columns(Matrix in, std::span<int64_t> columns) override {
+    if (in.rows == 0) return;
+    auto arguments = blank<BestColumnsArguments>();
+    arguments.in = in.data;
+    arguments.stride = in.stride;
+    arguments.rows = in.rows;
+    arguments.cols = in.cols;
+    const size_t bytes = static_cast<size_t>(in.rows) * sizeof(int32_t);
+    arguments.columns = static_cast<int32_t*>(context_.scratch(CudaContext::columns, bytes));
+    context_.queue.push(&cuda::best_columns, arguments);
+    host_columns_.resize(static_cast<size_t>(in.rows));
+    context_.download(host_columns_.data(), arguments.columns, bytes);
+    std::copy(host_columns_.begin(), host_columns_.end(), columns.begin());
   }
 
   void causal_conv(Matrix in, std::span<const SequenceRows> sequences, std::span<float* const> windows,
@@ -528,41 +544,41 @@ class CudaBackend final : public Backend {
     few.bias = op.bias;
     few.accumulate = op.accumulate;
     few.workspace = context_.skinny_workspace();
-    if (in.rows <= kSkinnyRows) {
+    // Fetches its first weights while the norm or activation before it runs.
+    few.overlap_previous = true;
+    // In f32, the mode for checking, one kernel serves any number of rows: a row's bits do not depend on it.
+    if (in.rows <= kSkinnyRows || in.element == Element::f32) {
       context_.queue.push(&skinny_linear, few);
       return;
     }
-    const WeightKind wanted = in.element == Element::f32 ? WeightKind::f32 : WeightKind::bf16;
-    if (weight.kind == wanted) {
-      gemm(in, op, weight.codes, weight.pitch / element_bytes(in.element), 0, weight.out);
+    constexpr int64_t kBytes = 2;
+    if (weight.kind == WeightKind::bf16) {
+      gemm(in, op, weight.codes, weight.pitch / kBytes, 0, weight.out);
       return;
     }
     // Other formats are unpacked, as many outputs at a time as scratch memory holds, into what cuBLASLt multiplies.
     const int64_t pitch = (weight.in + 7) / 8 * 8;
-    const int64_t at_once =
-        std::max<int64_t>(64, static_cast<int64_t>(kUnpackedBytes) / (pitch * element_bytes(in.element)));
+    const int64_t at_once = std::max<int64_t>(64, static_cast<int64_t>(kUnpackedBytes) / (pitch * kBytes));
     for (int64_t first = 0; first < weight.out; first += at_once) {
       const int64_t count = std::min(at_once, weight.out - first);
       auto rows = blank<WeightRowsArguments>();
       rows.weight = weight;
       rows.first = first;
       rows.rows = count;
-      rows.out = context_.scratch(CudaContext::unpacked, kUnpackedBytes + static_cast<size_t>(64 * pitch) * 4);
-      rows.out_element = in.element;
+      rows.out = context_.scratch(CudaContext::unpacked, kUnpackedBytes + static_cast<size_t>(64 * pitch * kBytes));
+      rows.out_element = Element::bf16;
       rows.out_stride = pitch;
       context_.queue.push(&weight_rows, rows);
       gemm(in, op, rows.out, pitch, first, count);
     }
   }
 
-  static int64_t element_bytes(Element element) { return element == Element::f32 ? 4 : 2; }
-
   /// Outputs [first, first + count) of a product, whose weights stand at `codes`.
   void gemm(Matrix in, const LinearOp& op, const void* codes, int64_t stride, int64_t first, int64_t count) {
     auto call = blank<GemmCall>();
     call.gemm = &context_.gemm;
     GemmArguments& arguments = call.arguments;
-    arguments.type = in.element == Element::f32 ? GemmType::f32 : GemmType::bf16;
+    arguments.type = GemmType::bf16;
     arguments.in = in.data;
     arguments.in_stride = in.stride;
     arguments.rows = in.rows;
@@ -591,6 +607,7 @@ class CudaBackend final : public Backend {
   std::vector<float*> table_;
   std::vector<float* const*> tables_;
   std::vector<float> host_weights_;
+  std::vector<int32_t> host_columns_;
 };
 
 }  // namespace

@@ -32,7 +32,7 @@ class CudaContext {
  public:
   explicit CudaContext(const CudaOptions& options);
 
-  enum Scratch : size_t { unpacked, scan, spans, copies, scratches };
+  enum Scratch : size_t { unpacked, scan, spans, copies, columns, scratches };
   /// At least `bytes`; grow-only, with whatever was in it before.
   void* scratch(Scratch which, size_t bytes);
   /// Memory of this backend. Not filled.

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "backend/cuda/check.h"
+#include "backend/cuda/early_launch.cuh"
 #include "backend/cuda/elementwise_pack.cuh"
 
 namespace bamba::backend::cuda {
@@ -40,6 +41,7 @@ struct Relu {
 template <typename Element, int kCount, typename Function>
 __global__ __launch_bounds__(kThreads) void gated_activation_kernel(GatedActivationArguments<Element> a,
                                                                     Function function) {
+  let_next_begin();
   const int64_t c = (int64_t{blockIdx.x} * kThreads + threadIdx.x) * kCount;
   if (c >= a.cols) return;
   for (int64_t r = blockIdx.y; r < a.rows; r += gridDim.y) {

@@ -1,6 +1,7 @@
 #include "backend/cuda/norm.h"
 
 #include "backend/cuda/check.h"
+#include "backend/cuda/early_launch.cuh"
 #include "backend/cuda/scan_elements.cuh"
 
 namespace bamba::backend::cuda {
@@ -112,6 +113,7 @@ __device__ __forceinline__ void normalise(const Part& part, const float* weight,
 
 template <typename T, int kVectors>
 __global__ __launch_bounds__(kThreads) void rms_norm_kernel(const RmsNormArguments<T> args) {
+  let_next_begin();
   const int64_t r = blockIdx.x;
   const ResidualPart<T> part{args.residual + r * args.residual_stride,
                              args.add == nullptr ? nullptr : args.add + r * args.add_stride};
@@ -121,6 +123,7 @@ __global__ __launch_bounds__(kThreads) void rms_norm_kernel(const RmsNormArgumen
 
 template <typename T, int kVectors>
 __global__ __launch_bounds__(kThreads) void gated_rms_norm_kernel(const GatedRmsNormArguments<T> args) {
+  let_next_begin();
   const int64_t r = blockIdx.x / args.groups;
   const int64_t width = args.cols / args.groups;
   const int64_t first = blockIdx.x % args.groups * width;
