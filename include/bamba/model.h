@@ -42,6 +42,9 @@ struct RunOptions {
   /// Longer inputs run in passes of at most this many tokens, which bounds the memory for activations; empty: 512 on
   /// the CPU, 8192 on CUDA. The result does not depend on it (on the CPU with ScanForm::recurrent bit for bit).
   std::optional<int64_t> pass_tokens;
+  /// On CUDA: results that do not depend on the batch, nor on how a text is cut into calls, to the last bit; prompts
+  /// take several times as long. On the CPU it is always so.
+  bool bit_exact = false;
   size_t gpu_memory = 0;             ///< bytes that a GPU backend takes; 0: nine tenths of what is free
   ProgressCallback progress;         ///< bytes of weights loaded
   std::shared_ptr<Profile> profile;  ///< when given, every operation of the forwards is added to it

@@ -265,6 +265,9 @@ std::unique_ptr<Backend> make_cpu_backend(int threads, ActivationFormat activati
 struct CudaOptions {
   ActivationFormat activations = ActivationFormat::bf16;  ///< f32: for checking, without tensor cores
   size_t memory = 0;                                      ///< bytes of the GPU to take; 0: nine tenths of what is free
+  /// Products and attention by the same kernels in the same order for any number of rows: a sequence's bits then depend
+  /// on nothing but itself (with ScanForm::recurrent), prompts take several times as long.
+  bool bit_exact = false;
 };
 /// The first CUDA device. Throws Error(unsupported) where this build has no CUDA backend or the machine no GPU of
 /// compute capability 9.0, Error(out_of_memory) where the GPU has not that much memory free.

@@ -95,7 +95,7 @@ ExitCode run_bench(const BenchFlags& flags) {
 
   report.model = flags.shape.empty() ? model_directory(flags.model).string() : flags.shape;
   report.device = flags.model.device;
-  const char* usual = report.device == "cuda" ? "chunked" : "recurrent";
+  const char* usual = report.device == "cuda" && !flags.model.bit_exact ? "chunked" : "recurrent";
   report.scan = flags.model.scan.empty() ? usual : flags.model.scan;
   report.info = model.model().info();
   report.matrix_flops = prompt_matrix_flops(model.config(), flags.work);

@@ -83,6 +83,10 @@ void add_run_flags(CLI::App& command, ModelFlags& flags) {
       .add_option("--gpu-memory", flags.gpu_memory, "Memory of the GPU to take (default: nine tenths of what is free)")
       ->type_name("SIZE")
       ->group(group);
+  command
+      .add_flag("--bit-exact", flags.bit_exact,
+                "On CUDA too, results that depend neither on the batch nor on how a text is cut; slower prompts")
+      ->group(group);
   command.add_option("--threads", flags.threads, "Threads (default 0: all processors); results do not depend on it")
       ->type_name("N")
       ->check(whole_number(0, 1024))
@@ -129,6 +133,7 @@ RunOptions run_options(const ModelFlags& flags) {
   if (!flags.kv.empty()) options.kv = kv_format_from_name(flags.kv);
   if (!flags.activations.empty()) options.activations = activation_format_from_name(flags.activations);
   if (!flags.scan.empty()) options.scan = flags.scan == "chunked" ? ScanForm::chunked : ScanForm::recurrent;
+  options.bit_exact = flags.bit_exact;
   if (!flags.gpu_memory.empty()) {
     if (flags.device != "cuda") fail(ErrorCode::invalid_argument, "--gpu-memory goes with --device cuda");
     options.gpu_memory = parse_size(flags.gpu_memory, "--gpu-memory");

@@ -16,7 +16,7 @@
 
 namespace bamba::cli {
 
-/// -m, --device, --weights, --kv, --activations, --gpu-memory, --threads, --scan.
+/// -m, --device, --weights, --kv, --activations, --gpu-memory, --bit-exact, --threads, --scan.
 struct ModelFlags {
   std::string model;
   std::string device = "cpu";
@@ -24,6 +24,7 @@ struct ModelFlags {
   std::string kv;
   std::string activations;
   std::string gpu_memory;
+  bool bit_exact = false;
   std::string scan;
   int threads = 0;
 };

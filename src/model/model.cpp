@@ -53,6 +53,7 @@ std::shared_ptr<backend::Backend> make_backend(const RunOptions& options, const 
     backend::CudaOptions cuda;
     cuda.activations = options.activations.value_or(wide ? ActivationFormat::f32 : ActivationFormat::bf16);
     cuda.memory = options.gpu_memory;
+    cuda.bit_exact = options.bit_exact;
     device = backend::make_cuda_backend(cuda);
   }
   if (options.profile == nullptr) return device;
@@ -64,7 +65,8 @@ BambaModel::Impl::Impl(const BambaConfig& config_, const RunOptions& options_,
     : config(config_),
       options(options_),
       format(format_),
-      scan(options.scan.value_or(options.device == kCpu ? ScanForm::recurrent : ScanForm::chunked)),
+      scan(
+          options.scan.value_or(options.device == kCpu || options.bit_exact ? ScanForm::recurrent : ScanForm::chunked)),
       pass_tokens(options.pass_tokens.value_or(options.device == kCpu ? kCpuPassTokens : kCudaPassTokens)),
       device(std::move(device_)),
       weights(build_weights(config, format, *device, source)),

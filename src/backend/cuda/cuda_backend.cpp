@@ -66,6 +66,8 @@ void run_spans(cudaStream_t stream, const SpansCall<T>& call) {
   attention_spans(stream, call.attention, call.spans);
 }
 
+/// Up to so many rows meet bf16 weights in the kernels for few rows; cuBLASLt is faster from there on.
+constexpr int64_t kFewRows = 8;
 /// Sequences with more new tokens take the prompts' attention kernel.
 constexpr int64_t kSpanCount = 16;
 /// The most scratch memory that products with quantized weights unpack into, and that attention by spans takes.
@@ -85,6 +87,7 @@ class CudaBackend final : public Backend {
  public:
   explicit CudaBackend(const CudaOptions& options)
       : element_(options.activations == ActivationFormat::bf16 ? Element::bf16 : Element::f32),
+        bit_exact_(options.bit_exact),
         context_(options),
         cpu_(make_cpu_backend(0)) {}
 
@@ -208,7 +211,13 @@ class CudaBackend final : public Backend {
   }
 
   void linear(Matrix in, std::span<const LinearOp> ops) override {
-    for (const LinearOp& op : ops) product(in, op);
+    const int64_t at_once = bit_exact_ && in.element == Element::bf16 ? kSkinnyRows : in.rows;
+    for (const LinearOp& op : ops) {
+      for (int64_t first = 0; first < in.rows; first += at_once) {
+        const int64_t rows = std::min(at_once, in.rows - first);
+        product(in.below(first, rows), {op.weight, op.bias, op.accumulate, op.out.below(first, rows)});
+      }
+    }
   }
 
   void rms_norm(Matrix in, const float* weight, float eps, Matrix out) override {
@@ -408,7 +417,7 @@ class CudaBackend final : public Backend {
       arguments.out_stride = out.stride;
       arguments.shape = shape;
       // Prompts and decoding sequences of one pass are separate lists.
-      const bool tiles = attention_prefill_runs(arguments);
+      const bool tiles = !bit_exact_ && attention_prefill_runs(arguments);
       long_.clear();
       long_pages_.clear();
       short_.clear();
@@ -547,7 +556,8 @@ class CudaBackend final : public Backend {
     // Fetches its first weights while the norm or activation before it runs.
     few.overlap_previous = true;
     // In f32, the mode for checking, one kernel serves any number of rows: a row's bits do not depend on it.
-    if (in.rows <= kSkinnyRows || in.element == Element::f32) {
+    const int64_t most = bit_exact_ || weight.kind != WeightKind::bf16 ? kSkinnyRows : kFewRows;
+    if (in.rows <= most || in.element == Element::f32) {
       context_.queue.push(&skinny_linear, few);
       return;
     }
@@ -595,6 +605,7 @@ class CudaBackend final : public Backend {
   }
 
   Element element_;
+  bool bit_exact_;
   CudaContext context_;
   std::unique_ptr<Backend> cpu_;  // packs quantized weights
 
