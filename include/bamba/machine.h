@@ -5,12 +5,13 @@
 
 namespace bamba {
 
-/// Measured with all threads; a benchmark divides what it reached by it.
+/// Measured with all threads, or on the whole GPU; a benchmark divides what it reached by it.
 struct MachineRoof {
   int threads = 0;
   double read_bytes_per_second = 0;  ///< of memory that no cache holds
   double f32_flops_per_second = 0;   ///< a multiply-add counts as two
   double int8_ops_per_second = 0;    ///< dot products of 8-bit integers with 32-bit sums; a multiply-add counts as two
+  double bf16_flops_per_second = 0;  ///< products of bf16 with f32 sums; 0 where they were not measured
 };
 
 /// Takes about a second and 512 MiB of memory meanwhile. threads <= 0: as many as the process may use.

@@ -12,6 +12,7 @@
 #include <bamba/cache.h>
 #include <bamba/config.h>
 #include <bamba/kv_format.h>
+#include <bamba/machine.h>
 #include <bamba/profile.h>
 #include <bamba/progress.h>
 #include <bamba/sequence_state.h>
@@ -31,15 +32,20 @@ namespace bamba {
 
 /// Where and how a model runs.
 struct RunOptions {
-  std::string device = "cpu";           ///< "cpu"; others throw Error(unsupported)
+  std::string device = "cpu";           ///< "cpu" or "cuda"; Error(unsupported) where this build or machine has none
   int threads = 0;                      ///< 0: as many as the process may use
   std::optional<WeightFormat> weights;  ///< empty: the config's dtype, or else the tensors' own
   std::optional<KvFormat> kv;           ///< keys and values of attention layers; empty: default_kv_format(weights)
-  ActivationFormat activations = ActivationFormat::f32;  ///< of products with bf16 weights
-  ScanForm scan = ScanForm::recurrent;
-  /// Longer inputs run in passes of at most this many tokens, which bounds the memory for activations. The result does
-  /// not depend on it (with ScanForm::recurrent bit for bit).
-  int64_t pass_tokens = 512;
+  /// Of products with bf16 weights; empty: f32 on the CPU, and on CUDA with f32 weights, bf16 otherwise on CUDA.
+  std::optional<ActivationFormat> activations;
+  std::optional<ScanForm> scan;  ///< empty: recurrent on the CPU, chunked on CUDA
+  /// Longer inputs run in passes of at most this many tokens, which bounds the memory for activations; empty: 512 on
+  /// the CPU, 8192 on CUDA. The result does not depend on it (on the CPU with ScanForm::recurrent bit for bit).
+  std::optional<int64_t> pass_tokens;
+  /// On CUDA: results that do not depend on the batch, nor on how a text is cut into calls, to the last bit; prompts
+  /// take several times as long. On the CPU it is always so.
+  bool bit_exact = false;
+  size_t gpu_memory = 0;             ///< bytes that a GPU backend takes; 0: nine tenths of what is free
   ProgressCallback progress;         ///< bytes of weights loaded
   std::shared_ptr<Profile> profile;  ///< when given, every operation of the forwards is added to it
 };
@@ -60,12 +66,16 @@ struct RaggedOptions {
   bool output_last_hidden_state = false;
   bool output_hidden_states = false;  ///< of all layers
   bool output_attentions = false;     ///< softmax weights
+  bool best_ids_only = false;         ///< RaggedOutput::best_ids instead of logits, which then stay on the device
 };
 
 /// Rows follow the order of the sequences and of their tokens. A RaggedOutput may be passed again to the next call:
 /// its memory is used again when the shapes fit (and copies of its tensors, which share it, change).
 struct RaggedOutput {
-  Tensor logits;                      ///< f32 [kept tokens, vocab_size]; empty when none are kept
+  Tensor logits;  ///< f32 [kept tokens, vocab_size]; empty when none are kept
+  /// With RaggedOptions::best_ids_only: for each kept token the id with the largest logit, the lowest of equals;
+  /// where its logits are not all finite -1 - id of the first that is not.
+  std::vector<int64_t> best_ids;
   Tensor last_hidden_state;           ///< f32 [tokens, hidden_size], after the final norm
   std::vector<Tensor> hidden_states;  ///< num_hidden_layers + 1 x f32 [tokens, hidden_size]
   /// [attention layer][sequence]: f32 [heads, new tokens, state length after the call]
@@ -151,6 +161,8 @@ class BambaModel {
   const BambaConfig& config() const;
   ModelInfo info() const;
   int threads() const;
+  /// Measures what the model runs on, as measure_machine() does; on a GPU in a second and with a GiB of its memory.
+  MachineRoof measure_machine() const;
 
   /// The empty sequence. Throws Error(out_of_memory).
   SequenceState new_state() const;

@@ -13,6 +13,7 @@ namespace bamba {
 enum class Arithmetic {
   f32,   ///< floating-point multiply-adds
   int8,  ///< dot products of 8-bit integers with 32-bit sums
+  bf16,  ///< products of bf16 with f32 sums, on a GPU's tensor cores
 };
 
 /// All calls of one operation since the last reset. Sums, not averages.

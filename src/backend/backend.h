@@ -2,7 +2,8 @@
 //
 // Conventions
 //  * A pass runs over R rows: the new tokens of all sequences, packed one after the other, never padded.
-//  * Activations are f32, row-major, in the device's memory; a Matrix is a view [rows, cols] with a row stride.
+//  * Activations are row-major, in the device's memory; a Matrix is a view [rows, cols] with a row stride. The residual
+//    stream and the logits are f32; what lies between is of the device's intermediate_element().
 //  * SequenceRows says which rows belong to one sequence and where in the sequence they start. Rows of one sequence
 //    are consecutive and in order.
 //  * Results for a row depend on that row's own sequence only, bit for bit: never on other rows, on how a prompt was
@@ -50,15 +51,26 @@ class Buffer {
   size_t bytes_ = 0;
 };
 
-/// View of f32 device memory, [rows, cols], element (r, c) at data[r * stride + c].
+/// What a matrix of activations holds.
+enum class Element { f32, bf16 };
+
+/// View of device memory, [rows, cols], element (r, c) at data[r * stride + c]. f32 but on devices whose
+/// intermediate_element() is bf16: there `data` of such a matrix is an address only.
 struct Matrix {
   float* data = nullptr;
   int64_t rows = 0;
   int64_t cols = 0;
-  int64_t stride = 0;
+  int64_t stride = 0;  ///< elements
+  Element element = Element::f32;
 
-  Matrix columns(int64_t first, int64_t count) const { return {data + first, rows, count, stride}; }
-  Matrix top(int64_t count) const { return {data, count, cols, stride}; }
+  /// The address of element (row, col).
+  float* at(int64_t row, int64_t col) const {
+    const int64_t index = row * stride + col;
+    return element == Element::f32 ? data + index : reinterpret_cast<float*>(reinterpret_cast<uint16_t*>(data) + index);
+  }
+  Matrix columns(int64_t first, int64_t count) const { return {at(0, first), rows, count, stride, element}; }
+  Matrix below(int64_t first, int64_t count) const { return {at(first, 0), count, cols, stride, element}; }
+  Matrix top(int64_t count) const { return {data, count, cols, stride, element}; }
 };
 
 enum class Activation { silu, gelu, gelu_tanh, relu };
@@ -130,9 +142,10 @@ struct AttentionShape {
 
 /// What the device can do at best.
 struct MachineRoof {
-  double read_bytes_per_second;  ///< of memory that no cache holds
-  double f32_flops_per_second;   ///< a multiply-add is two
-  double int8_ops_per_second;    ///< u8 x s8 dot products with 32-bit sums; a multiply-add is two
+  double read_bytes_per_second;      ///< of memory that no cache holds
+  double f32_flops_per_second;       ///< a multiply-add is two
+  double int8_ops_per_second;        ///< u8 x s8 dot products with 32-bit sums; a multiply-add is two
+  double bf16_flops_per_second = 0;  ///< products of bf16 with f32 sums, where they have units of their own
 };
 
 class Backend {
@@ -143,6 +156,11 @@ class Backend {
   virtual int threads() const = 0;
   /// Measures the device with all of this backend's threads; takes under a second and 512 MiB of memory meanwhile.
   virtual MachineRoof measure_roof() = 0;
+  /// What the model's intermediate matrices hold: all but the residual stream and the logits.
+  virtual Element intermediate_element() const { return Element::f32; }
+  /// Returns when all operations so far are done. Devices that work beside the caller do so otherwise only where
+  /// results come to the host.
+  virtual void finish() {}
 
   // --- memory -------------------------------------------------------------------------------------------------
   /// Zero-filled. Throws Error(out_of_memory).
@@ -194,6 +212,10 @@ class Backend {
   /// gate[r, c] = act(gate[r, c]) * up[r, c].
   virtual void gated_activation(Matrix gate, Matrix up, Activation activation) = 0;
 
+  /// columns[r] (host) = where row r has its largest value, the first of equals; where not all of its values are
+  /// finite, -1 - c, c being the first that is not.
+  virtual void best_columns(Matrix in, std::span<int64_t> columns) = 0;
+
   /// Causal depthwise convolution over each sequence, bias (or null) added, then `activation`. weight: [width,
   /// channels]. windows[i]: [width, channels], the sequence's last inputs, oldest first; read and brought up to date.
   virtual void causal_conv(Matrix in, std::span<const SequenceRows> sequences, std::span<float* const> windows,
@@ -239,6 +261,17 @@ class Backend {
 
 /// The CPU backend. threads <= 0: as many as the process may use.
 std::unique_ptr<Backend> make_cpu_backend(int threads, ActivationFormat activations = ActivationFormat::f32);
+/// Settings of the CUDA backend.
+struct CudaOptions {
+  ActivationFormat activations = ActivationFormat::bf16;  ///< f32: for checking, without tensor cores
+  size_t memory = 0;                                      ///< bytes of the GPU to take; 0: nine tenths of what is free
+  /// Products and attention by the same kernels in the same order for any number of rows: a sequence's bits then depend
+  /// on nothing but itself (with ScanForm::recurrent), prompts take several times as long.
+  bool bit_exact = false;
+};
+/// The first CUDA device. Throws Error(unsupported) where this build has no CUDA backend or the machine no GPU of
+/// compute capability 9.0, Error(out_of_memory) where the GPU has not that much memory free.
+std::unique_ptr<Backend> make_cuda_backend(const CudaOptions& options);
 /// The instruction set that the CPU's kernels run with on this machine: "AVX-512", "AVX2", "SSE4", ...
 std::string_view cpu_target_name();
 

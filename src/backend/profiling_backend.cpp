@@ -18,6 +18,8 @@ class ProfilingBackend final : public Backend {
   std::string_view name() const override { return inner_->name(); }
   int threads() const override { return inner_->threads(); }
   MachineRoof measure_roof() override { return inner_->measure_roof(); }
+  Element intermediate_element() const override { return inner_->intermediate_element(); }
+  void finish() override { inner_->finish(); }
 
   // States take memory and copy what they share with forks while a forward begins: that is part of its time.
   Buffer allocate(size_t bytes) override {
@@ -76,8 +78,10 @@ class ProfilingBackend final : public Backend {
       if (!first) name += " + ";
       name += op.weight->label();
     }
+    const Arithmetic arithmetic =
+        in.element == Element::bf16 ? Arithmetic::bf16 : arithmetic_of(ops.front().weight->format());
     timed(
-        name, cost, [&] { inner_->linear(in, ops); }, arithmetic_of(ops.front().weight->format()));
+        name, cost, [&] { inner_->linear(in, ops); }, arithmetic);
   }
   void rms_norm(Matrix in, const float* weight, float eps, Matrix out) override {
     timed("rms_norm", rms_norm_cost(in.rows, in.cols), [&] { inner_->rms_norm(in, weight, eps, out); });
@@ -89,6 +93,9 @@ class ProfilingBackend final : public Backend {
   void gated_activation(Matrix gate, Matrix up, Activation activation) override {
     timed("gated_activation", gated_activation_cost(gate.rows, gate.cols),
           [&] { inner_->gated_activation(gate, up, activation); });
+  }
+  void best_columns(Matrix in, std::span<int64_t> columns) override {
+    timed("best_columns", {matrix_bytes(in), 0}, [&] { inner_->best_columns(in, columns); });
   }
   void causal_conv(Matrix in, std::span<const SequenceRows> sequences, std::span<float* const> windows,
                    const float* weight, const float* bias, ConvShape shape, Activation activation,
@@ -140,9 +147,11 @@ class ProfilingBackend final : public Backend {
     const Stopwatch watch;
     if constexpr (std::is_void_v<std::invoke_result_t<Body>>) {
       body();
+      inner_->finish();
       profile_->add(name, watch.seconds(), cost.bytes, cost.flops, arithmetic);
     } else {
       auto result = body();
+      inner_->finish();
       profile_->add(name, watch.seconds(), cost.bytes, cost.flops, arithmetic);
       return result;
     }

@@ -67,7 +67,7 @@ MachineRoof median_roof(const std::vector<MachineRoof>& roofs) {
     return median(std::move(values));
   };
   return {roofs.front().threads, of(&MachineRoof::read_bytes_per_second), of(&MachineRoof::f32_flops_per_second),
-          of(&MachineRoof::int8_ops_per_second)};
+          of(&MachineRoof::int8_ops_per_second), of(&MachineRoof::bf16_flops_per_second)};
 }
 
 ExitCode run_bench(const BenchFlags& flags) {
@@ -89,16 +89,19 @@ ExitCode run_bench(const BenchFlags& flags) {
     throw_if_interrupted();
     run.measure();
     // What the neighbours of a virtual machine leave of its memory changes within seconds: asked for beside each run.
-    roofs.push_back(measure_machine(report.threads));
+    roofs.push_back(model.model().measure_machine());
   }
   bar.clear();
 
   report.model = flags.shape.empty() ? model_directory(flags.model).string() : flags.shape;
   report.device = flags.model.device;
-  report.scan = flags.model.scan;
+  const char* usual = report.device == "cuda" && !flags.model.bit_exact ? "chunked" : "recurrent";
+  report.scan = flags.model.scan.empty() ? usual : flags.model.scan;
   report.info = model.model().info();
   report.matrix_flops = prompt_matrix_flops(model.config(), flags.work);
-  report.int8 = backend::arithmetic_of(report.info.weights) == Arithmetic::int8;
+  report.on_gpu = report.device == "cuda";
+  const bool tensor_cores = report.on_gpu && report.info.activations == ActivationFormat::bf16;
+  report.arithmetic = tensor_cores ? Arithmetic::bf16 : backend::arithmetic_of(report.info.weights);
   report.work = flags.work;
   report.repeat = flags.repeat;
   report.state_bytes = run.state_bytes();

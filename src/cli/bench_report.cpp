@@ -61,7 +61,8 @@ double BenchReport::decode_tokens_per_second() const {
 double BenchReport::step_bytes() const {
   // Step t of gen attends over context + prompt + t tokens.
   const double tokens = static_cast<double>(work.context + work.prompt) + (static_cast<double>(work.gen) + 1) / 2;
-  const double sequence = static_cast<double>(info.state_bytes) + static_cast<double>(info.kv_bytes_per_token) * tokens;
+  const double sequence =
+      (on_gpu ? 2 : 1) * static_cast<double>(info.state_bytes) + static_cast<double>(info.kv_bytes_per_token) * tokens;
   return static_cast<double>(info.weight_bytes_per_token) + static_cast<double>(work.batch) * sequence;
 }
 
@@ -70,7 +71,7 @@ double BenchReport::decode_bound() const {
 }
 
 double BenchReport::prompt_share_of_peak() const {
-  return matrix_flops / prompt_seconds() / (int8 ? roof.int8_ops_per_second : roof.f32_flops_per_second);
+  return matrix_flops / prompt_seconds() / peak_of(arithmetic, roof);
 }
 
 Json bench_json(const BenchReport& report) {
@@ -103,7 +104,7 @@ Json bench_json(const BenchReport& report) {
   out["decode_seconds"] = report.decode.seconds;
   out["prompt_tokens_per_second"] = report.prompt_tokens_per_second();
   out["prompt_share_of_peak"] = report.prompt_share_of_peak();
-  out["prompt_peak"] = report.int8 ? "int8" : "f32";
+  out["prompt_peak"] = arithmetic_name(report.arithmetic);
   out["decode_tokens_per_second"] = report.decode_tokens_per_second();
   out["decode_bytes_per_step"] = report.step_bytes();
   out["decode_bound_tokens_per_second"] = report.decode_bound();
@@ -114,6 +115,7 @@ Json bench_json(const BenchReport& report) {
   out["machine_read_bytes_per_second"] = report.roof.read_bytes_per_second;
   out["machine_f32_flops_per_second"] = report.roof.f32_flops_per_second;
   out["machine_int8_ops_per_second"] = report.roof.int8_ops_per_second;
+  out["machine_bf16_flops_per_second"] = report.roof.bf16_flops_per_second;
   out["version"] = BAMBA_VERSION;
   out["compiler"] = __VERSION__;
   if (report.profile) {
@@ -129,13 +131,19 @@ void print_bench(const BenchReport& report, Output& out) {
   const BenchWork& work = report.work;
   const ModelInfo& info = report.info;
   const double weight_rate = static_cast<double>(info.weight_bytes_per_token) / report.step_seconds();
-  const char* peak = report.int8 ? "int8" : "f32";
+  const char* peak = arithmetic_name(report.arithmetic);
   out.line(str("model         ", report.model, ", ", with_thousands(info.parameters), " parameters, ",
                weight_format_name(info.weights), " weights, ", bytes(info.weight_bytes), ", ready in ",
                human_seconds(report.load_seconds)));
-  out.line(str("machine       ", report.threads, " threads, ", cpu_target_name(), ", reads ",
-               bytes(report.roof.read_bytes_per_second), "/s, ", short_number(report.roof.f32_flops_per_second / 1e9),
-               " GFLOP/s in f32, ", short_number(report.roof.int8_ops_per_second / 1e9), " GOP/s in int8"));
+  const std::string reads = str(bytes(report.roof.read_bytes_per_second), "/s");
+  const std::string floats = str(short_number(report.roof.f32_flops_per_second / 1e9), " GFLOP/s in f32");
+  if (report.on_gpu) {
+    out.line(str("machine       CUDA, copies at ", reads, " (read and written), ", floats, ", ",
+                 short_number(report.roof.bf16_flops_per_second / 1e12), " TFLOP/s in bf16"));
+  } else {
+    out.line(str("machine       ", report.threads, " threads, ", cpu_target_name(), ", reads ", reads, ", ", floats,
+                 ", ", short_number(report.roof.int8_ops_per_second / 1e9), " GOP/s in int8"));
+  }
   if (work.context > 0) out.line(str("context       ", work.context, " tokens before each prompt"));
   out.line(str("prompt        ", short_number(report.prompt_tokens_per_second()), " tokens/s (", work.batch, " x ",
                work.prompt, " tokens); its matrix products alone are ", percent(report.prompt_share_of_peak()),
@@ -143,7 +151,7 @@ void print_bench(const BenchReport& report, Output& out) {
   out.line(str("first token   ", human_seconds(report.prompt_seconds())));
   out.line(str("decode        ", short_number(report.decode_tokens_per_second()), " tokens/s (", work.batch, " x ",
                work.gen, " tokens); ", percent(report.decode_tokens_per_second() / report.decode_bound()), " of ",
-               short_number(report.decode_bound()), ", what reading ", bytes(report.step_bytes()), " a step allows"));
+               short_number(report.decode_bound()), ", what moving ", bytes(report.step_bytes()), " a step allows"));
   out.line(str("weights read  ", bytes(info.weight_bytes_per_token), " a step, ", bytes(weight_rate), "/s, ",
                percent(weight_rate / report.roof.read_bytes_per_second), " of the machine's read bandwidth"));
   out.line(str("state         ", bytes(info.state_bytes), " a sequence and ", bytes(info.kv_bytes_per_token),

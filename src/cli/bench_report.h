@@ -3,6 +3,7 @@
 
 #include <bamba/machine.h>
 #include <bamba/model.h>
+#include <bamba/profile.h>
 
 #include <string>
 
@@ -19,8 +20,9 @@ struct BenchReport {
   std::string model;
   std::string device, scan;
   ModelInfo info;
-  double matrix_flops = 0;  ///< of the matrix products of all prompts of a run
-  bool int8 = false;        ///< these are products of integers
+  double matrix_flops = 0;                  ///< of the matrix products of all prompts of a run
+  Arithmetic arithmetic = Arithmetic::f32;  ///< what these products are made of
+  bool on_gpu = false;
   MachineRoof roof;
   int threads = 1;
   BenchWork work;
@@ -35,7 +37,8 @@ struct BenchReport {
   double step_seconds() const;
   double prompt_tokens_per_second() const;
   double decode_tokens_per_second() const;
-  /// What a decoding step reads at least: weights, and the states and keys and values of all sequences.
+  /// What a decoding step moves at least: weights, and the states and keys and values of all sequences, are read; on a
+  /// GPU, which has no cache for them, the states are written as well.
   double step_bytes() const;
   /// Decoded tokens a second if nothing but that reading took time.
   double decode_bound() const;

@@ -67,7 +67,7 @@ void add_kv_flag(CLI::App& command, ModelFlags& flags) {
 
 void add_run_flags(CLI::App& command, ModelFlags& flags) {
   const std::string group = kRunGroup;
-  command.add_option("--device", flags.device, "Where it runs: cpu")->type_name("NAME")->group(group);
+  command.add_option("--device", flags.device, "Where it runs: cpu or cuda")->type_name("NAME")->group(group);
   command.add_option("--weights", flags.weights, "Format of the weights in memory (default: the checkpoint's own)")
       ->type_name("f32|bf16|f16|q8|q4")
       ->check(one_of({"f32", "bf16", "f16", "q8", "q4"}))
@@ -75,9 +75,17 @@ void add_run_flags(CLI::App& command, ModelFlags& flags) {
   add_kv_flag(command, flags);
   command
       .add_option("--activations", flags.activations,
-                  "What products with bf16 weights round activations to (default: f32; bf16 is faster on AMX)")
+                  "What activations are rounded to before products with bf16 weights (default: f32; on CUDA bf16)")
       ->type_name("f32|bf16")
       ->check(one_of({"f32", "bf16"}))
+      ->group(group);
+  command
+      .add_option("--gpu-memory", flags.gpu_memory, "Memory of the GPU to take (default: nine tenths of what is free)")
+      ->type_name("SIZE")
+      ->group(group);
+  command
+      .add_flag("--bit-exact", flags.bit_exact,
+                "On CUDA too, results that depend neither on the batch nor on how a text is cut; slower prompts")
       ->group(group);
   command.add_option("--threads", flags.threads, "Threads (default 0: all processors); results do not depend on it")
       ->type_name("N")
@@ -85,7 +93,8 @@ void add_run_flags(CLI::App& command, ModelFlags& flags) {
       ->group(group);
   command
       .add_option("--scan", flags.scan,
-                  "Form of the selective scan: recurrent (default; prompt and decoding agree bit for bit) or chunked")
+                  "Form of the selective scan: recurrent (prompt and decoding agree bit for bit; the CPU's default) or "
+                  "chunked (CUDA's)")
       ->type_name("FORM")
       ->check(one_of({"recurrent", "chunked"}))
       ->group(group);
@@ -122,8 +131,13 @@ RunOptions run_options(const ModelFlags& flags) {
   options.threads = flags.threads;
   if (!flags.weights.empty()) options.weights = weight_format_from_name(flags.weights);
   if (!flags.kv.empty()) options.kv = kv_format_from_name(flags.kv);
-  options.activations = *activation_format_from_name(flags.activations);
-  options.scan = flags.scan == "chunked" ? ScanForm::chunked : ScanForm::recurrent;
+  if (!flags.activations.empty()) options.activations = activation_format_from_name(flags.activations);
+  if (!flags.scan.empty()) options.scan = flags.scan == "chunked" ? ScanForm::chunked : ScanForm::recurrent;
+  options.bit_exact = flags.bit_exact;
+  if (!flags.gpu_memory.empty()) {
+    if (flags.device != "cuda") fail(ErrorCode::invalid_argument, "--gpu-memory goes with --device cuda");
+    options.gpu_memory = parse_size(flags.gpu_memory, "--gpu-memory");
+  }
   return options;
 }
 

@@ -16,14 +16,16 @@
 
 namespace bamba::cli {
 
-/// -m, --device, --weights, --kv, --activations, --threads, --scan.
+/// -m, --device, --weights, --kv, --activations, --gpu-memory, --bit-exact, --threads, --scan.
 struct ModelFlags {
   std::string model;
   std::string device = "cpu";
   std::string weights;
   std::string kv;
-  std::string activations = "f32";
-  std::string scan = "recurrent";
+  std::string activations;
+  std::string gpu_memory;
+  bool bit_exact = false;
+  std::string scan;
   int threads = 0;
 };
 

@@ -11,10 +11,6 @@
 namespace bamba::cli {
 namespace {
 
-double peak_of(Arithmetic arithmetic, const MachineRoof& roof) {
-  return arithmetic == Arithmetic::int8 ? roof.int8_ops_per_second : roof.f32_flops_per_second;
-}
-
 std::vector<OperationProfile> by_time(std::vector<OperationProfile> operations) {
   std::stable_sort(operations.begin(), operations.end(),
                    [](const auto& a, const auto& b) { return a.seconds > b.seconds; });
@@ -29,18 +25,19 @@ double sum_of_seconds(const std::vector<OperationProfile>& operations) {
 
 /// All matrix products as one operation. Those of another arithmetic than most of the work are left out.
 OperationProfile all_linear(const std::vector<OperationProfile>& operations) {
-  OperationProfile sums[2];
+  OperationProfile sums[3];
   for (const OperationProfile& operation : operations) {
     if (!operation.name.starts_with("linear ")) continue;
-    OperationProfile& sum = sums[operation.arithmetic == Arithmetic::int8 ? 1 : 0];
+    OperationProfile& sum = sums[static_cast<size_t>(operation.arithmetic)];
     sum.calls += operation.calls;
     sum.seconds += operation.seconds;
     sum.bytes += operation.bytes;
     sum.flops += operation.flops;
     sum.arithmetic = operation.arithmetic;
   }
-  OperationProfile& larger = sums[sums[1].flops > sums[0].flops ? 1 : 0];
-  larger.name = larger.arithmetic == Arithmetic::int8 ? "all linear, int8" : "all linear, f32";
+  OperationProfile& larger = *std::max_element(std::begin(sums), std::end(sums),
+                                               [](const auto& a, const auto& b) { return a.flops < b.flops; });
+  larger.name = str("all linear, ", arithmetic_name(larger.arithmetic));
   return larger;
 }
 
@@ -59,7 +56,7 @@ Json operation_json(const OperationProfile& operation, const ProfilePhase& phase
   out["flops"] = operation.flops / phase.units;
   out["bytes_per_second"] = rate(operation.bytes, operation.seconds);
   out["flops_per_second"] = rate(operation.flops, operation.seconds);
-  out["arithmetic"] = operation.arithmetic == Arithmetic::int8 ? "int8" : "f32";
+  out["arithmetic"] = arithmetic_name(operation.arithmetic);
   out["bound"] = bound.memory ? "memory" : "arithmetic";
   out["share_of_roof"] = bound.share;
   return out;
@@ -73,13 +70,35 @@ std::string table_row(const OperationProfile& operation, const ProfilePhase& pha
                 static_cast<double>(operation.calls) / phase.units,
                 short_number(rate(operation.bytes, operation.seconds) / 1e9).c_str(),
                 short_number(rate(operation.flops, operation.seconds) / 1e9).c_str(), 100 * bound.share,
-                bound.memory                               ? "memory"
-                : operation.arithmetic == Arithmetic::int8 ? "int8"
-                                                           : "f32");
+                bound.memory ? "memory" : arithmetic_name(operation.arithmetic));
   return text;
 }
 
 }  // namespace
+
+const char* arithmetic_name(Arithmetic arithmetic) {
+  switch (arithmetic) {
+    case Arithmetic::f32:
+      return "f32";
+    case Arithmetic::int8:
+      return "int8";
+    case Arithmetic::bf16:
+      return "bf16";
+  }
+  return "unknown";
+}
+
+double peak_of(Arithmetic arithmetic, const MachineRoof& roof) {
+  switch (arithmetic) {
+    case Arithmetic::f32:
+      return roof.f32_flops_per_second;
+    case Arithmetic::int8:
+      return roof.int8_ops_per_second;
+    case Arithmetic::bf16:
+      return roof.bf16_flops_per_second;
+  }
+  return roof.f32_flops_per_second;
+}
 
 RoofShare roof_share(const OperationProfile& operation, const MachineRoof& roof) {
   const double moving = operation.bytes / roof.read_bytes_per_second;

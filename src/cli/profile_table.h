@@ -13,6 +13,11 @@
 
 namespace bamba::cli {
 
+/// "f32", "int8" or "bf16".
+const char* arithmetic_name(Arithmetic arithmetic);
+/// Operations a second at best.
+double peak_of(Arithmetic arithmetic, const MachineRoof& roof);
+
 /// What bounds an operation, and how near to that bound it ran.
 struct RoofShare {
   bool memory;   ///< its bytes take longer than its arithmetic would

@@ -49,7 +49,17 @@ class Chooser {
     sampler_.set(candidates_);
   }
 
+  /// Whether the likeliest token of the model is always the one, and nothing else is asked about it.
+  bool takes_the_best() const { return !config_.do_sample && !config_.output_logprobs && processors_.is_empty(); }
+  /// In place of prepare(): choose() gives this token.
+  void set_best(const Sequence& sequence, int64_t token) {
+    step_ = static_cast<int64_t>(sequence.ids.size() - sequence.prompt_length);
+    if (token < 0) fail_not_finite(-1 - token, sequence.result.prompt_index, sequence.sequence_index, step_);
+    best_ = token;
+  }
+
   int64_t choose(const Sequence& sequence) {
+    if (best_ >= 0) return best_;
     if (!config_.do_sample) return greedy_token(row_);
     const double uniform = uniform_draw(config_.seed, sequence.result.prompt_index, sequence.sequence_index, step_);
     return candidates_[sampler_.draw(uniform)].id;
@@ -65,6 +75,7 @@ class Chooser {
   TopSelector selector_;
   std::span<const float> row_;
   int64_t step_ = 0;
+  int64_t best_ = -1;
   double log_sum_ = 0;
   std::vector<float> processed_;
   std::span<const Candidate> candidates_;
@@ -155,9 +166,18 @@ void run_loop(Run& run, std::vector<PromptRun>& prompts, std::vector<Sequence>& 
     for (const Sequence* sequence : active) {
       inputs.push_back({sequence->state.get(), std::span(sequence->ids).last(1)});
     }
-    logits = run.forward(inputs);
+    std::span<const int64_t> best;
+    if (chooser.takes_the_best()) {
+      best = run.forward_best(inputs);
+    } else {
+      logits = run.forward(inputs);
+    }
     for (size_t i = 0; i < active.size(); ++i) {
-      chooser.prepare(*active[i], logits.subspan(i * vocab, vocab));
+      if (best.empty()) {
+        chooser.prepare(*active[i], logits.subspan(i * vocab, vocab));
+      } else {
+        chooser.set_best(*active[i], best[i]);
+      }
       append_token(run, chooser, *active[i]);
       if (active[i]->finished) active[i]->state.reset();
       if (run.cancelled()) return;

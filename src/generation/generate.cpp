@@ -31,17 +31,27 @@ class CausalLMStep final : public StepModel {
   std::unique_ptr<StepState> new_state() override { return std::make_unique<ModelState>(model_.new_state()); }
 
   std::span<float> forward(std::span<const StepInput> inputs) override {
+    run(inputs, {});
+    return output_.logits ? output_.logits.data<float>() : std::span<float>();
+  }
+  std::span<const int64_t> forward_best(std::span<const StepInput> inputs) override {
+    RaggedOptions options;
+    options.best_ids_only = true;
+    run(inputs, options);
+    return output_.best_ids;
+  }
+
+ private:
+  void run(std::span<const StepInput> inputs, const RaggedOptions& options) {
     inputs_.resize(inputs.size());
     for (size_t i = 0; i < inputs.size(); ++i) {
       inputs_[i].state = static_cast<ModelState*>(inputs[i].state)->get();
       inputs_[i].input_ids = inputs[i].ids;
       inputs_[i].logits = inputs[i].logits ? LogitsToKeep::last : LogitsToKeep::none;
     }
-    model_.forward(inputs_, RaggedOptions{}, output_);
-    return output_.logits ? output_.logits.data<float>() : std::span<float>();
+    model_.forward(inputs_, options, output_);
   }
 
- private:
   const BambaForCausalLM& model_;
   std::vector<SequenceInput> inputs_;
   RaggedOutput output_;

@@ -89,6 +89,14 @@ ProcessorChain::ProcessorChain(const GenerationConfig& config, std::span<const L
   }
 }
 
+bool ProcessorChain::is_empty() const {
+  const GenerationConfig& c = config_;
+  return c.logit_bias.empty() && c.repetition_penalty == 1.0 && c.presence_penalty == 0 && c.frequency_penalty == 0 &&
+         c.no_repeat_ngram_size <= 0 && bad_words_.empty() && c.min_length.value_or(0) <= 0 &&
+         c.min_new_tokens.value_or(0) <= 0 && !c.forced_bos_token_id && c.forced_eos_token_id.empty() &&
+         !c.remove_invalid_values && user_.empty();
+}
+
 void ProcessorChain::forbid_eos(std::span<float> scores) const {
   for (const int64_t eos : config_.eos_token_id) scores[static_cast<size_t>(eos)] = kForbidden;
 }

@@ -39,6 +39,8 @@ class ProcessorChain {
   /// past max_length. Throws Error(non_finite) when a processor of the user's returns NaN, Error(invalid_argument) when
   /// no token is left that may be chosen.
   void apply(std::span<const int64_t> ids, size_t prompt_length, int64_t max_length, std::span<float> scores);
+  /// Whether apply() never changes a score.
+  bool is_empty() const;
 
  private:
   void forbid_eos(std::span<float> scores) const;

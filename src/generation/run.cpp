@@ -128,8 +128,12 @@ GenerateTiming Run::finish_timing() {
 void check_logits(std::span<const float> logits, int64_t prompt, int64_t sequence, int64_t step) {
   if (all_finite(logits)) return;
   const auto bad = std::ranges::find_if(logits, [](float logit) { return !std::isfinite(logit); });
-  fail(ErrorCode::non_finite, "the model's logits are not finite (", *bad, " for token ", bad - logits.begin(),
-       ") at step ", step, " of prompt ", prompt, ", sequence ", sequence,
+  fail_not_finite(bad - logits.begin(), prompt, sequence, step);
+}
+
+void fail_not_finite(int64_t token, int64_t prompt, int64_t sequence, int64_t step) {
+  fail(ErrorCode::non_finite, "the model's logits are not finite (NaN or infinite for token ", token, ") at step ",
+       step, " of prompt ", prompt, ", sequence ", sequence,
        "; the weights or inputs are broken (remove_invalid_values goes on regardless)");
 }
 

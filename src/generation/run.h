@@ -42,6 +42,7 @@ class Run {
   /// after each prompt [prompts, vocab_size], or an empty span when cancelled.
   std::span<float> read_prompts(std::span<PromptRun> prompts);
   std::span<float> forward(std::span<const StepInput> inputs) { return model_.forward(inputs); }
+  std::span<const int64_t> forward_best(std::span<const StepInput> inputs) { return model_.forward_best(inputs); }
 
   /// Counts a chosen token.
   void count_token();
@@ -61,6 +62,8 @@ class Run {
 
 /// Throws Error(non_finite) that names the step and the sequence when a model's logits are not all finite.
 void check_logits(std::span<const float> logits, int64_t prompt, int64_t sequence, int64_t step);
+/// The same where the token with the first such logit is known.
+[[noreturn]] void fail_not_finite(int64_t token, int64_t prompt, int64_t sequence, int64_t step);
 
 /// Greedy search and sampling. Appends num_return_sequences results for each prompt.
 void decode(Run& run, std::vector<PromptRun>& prompts, std::vector<GeneratedSequence>& out);

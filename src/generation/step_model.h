@@ -38,6 +38,9 @@ class StepModel {
   /// Advances every state. Returns [inputs with logits, vocab_size], in the inputs' order; the caller may change the
   /// values, and they live until the next call.
   virtual std::span<float> forward(std::span<const StepInput> inputs) = 0;
+  /// The same, but returns only the token with the largest logit for each of these inputs, the lowest id of equals;
+  /// where not all of its logits are finite, -1 - the id of the first that is not.
+  virtual std::span<const int64_t> forward_best(std::span<const StepInput> inputs) = 0;
 };
 
 }  // namespace bamba

@@ -9,12 +9,14 @@ using backend::Backend;
 using backend::Matrix;
 
 Matrix Workspace::matrix(Slot slot, int64_t row_count, int64_t cols) {
-  const size_t bytes = static_cast<size_t>(row_count * cols) * sizeof(float);
+  const bool wide = slot == hidden || slot == logits;
+  const backend::Element element = wide ? backend::Element::f32 : device_.intermediate_element();
+  const size_t bytes = static_cast<size_t>(row_count * cols) * (element == backend::Element::f32 ? 4 : 2);
   if (buffers_[slot].bytes() < bytes) {
     buffers_[slot] = {};  // before the new one is taken
     buffers_[slot] = device_.allocate(bytes);
   }
-  return {buffers_[slot].floats(), row_count, cols, cols};
+  return {buffers_[slot].floats(), row_count, cols, cols, element};
 }
 
 namespace {
@@ -74,7 +76,7 @@ class Pass {
       const bool given = input_.ids[static_cast<size_t>(first)] < 0;
       int64_t end = first;
       while (end < rows_ && (input_.ids[static_cast<size_t>(end)] < 0) == given) ++end;
-      const Matrix target{hidden.data + first * hidden.stride, end - first, hidden.cols, hidden.stride};
+      const Matrix target = hidden.below(first, end - first);
       if (given) {
         device_.upload_rows(input_.embeds + first * hidden.cols, hidden.cols, target);
       } else {

@@ -7,6 +7,7 @@
 #include "base/fnv.h"
 #include "base/str.h"
 #include "model/model_impl.h"
+#include "model/pretrained_source.h"
 
 namespace bamba {
 namespace {
@@ -22,16 +23,39 @@ uint64_t fingerprint_of(const BambaConfig& config, const ModelWeights& weights) 
   return hash.value();
 }
 
+constexpr std::string_view kCpu = "cpu";
+constexpr std::string_view kCuda = "cuda";
+
+/// Rows of a pass: on the CPU activations stay in caches, a GPU wants many rows for each reading of the weights.
+constexpr int64_t kCpuPassTokens = 512;
+constexpr int64_t kCudaPassTokens = 8192;
+
+/// Pages lose no more than the weights or the activations did.
+KvFormat kv_format_of(const backend::Backend& device, WeightFormat weights) {
+  return device.intermediate_element() == backend::Element::bf16 ? KvFormat::bf16 : default_kv_format(weights);
+}
+
 }  // namespace
 
-std::shared_ptr<backend::Backend> make_backend(const RunOptions& options) {
-  if (options.device != "cpu") {
-    fail(ErrorCode::unsupported, "device \"", options.device, "\" is not in this build; available: cpu");
+std::shared_ptr<backend::Backend> make_backend(const RunOptions& options, const BambaConfig& config) {
+  if (options.device != kCpu && options.device != kCuda) {
+    fail(ErrorCode::unsupported, "device \"", options.device, "\" is not known; it is cpu or cuda");
   }
-  if (options.pass_tokens < 1) {
-    fail(ErrorCode::invalid_argument, "pass_tokens is ", options.pass_tokens, "; it must be at least 1");
+  if (options.pass_tokens.value_or(1) < 1) {
+    fail(ErrorCode::invalid_argument, "pass_tokens is ", *options.pass_tokens, "; it must be at least 1");
   }
-  auto device = backend::make_cpu_backend(options.threads, options.activations);
+  std::unique_ptr<backend::Backend> device;
+  if (options.device == kCpu) {
+    device = backend::make_cpu_backend(options.threads, options.activations.value_or(ActivationFormat::f32));
+  } else {
+    const auto stored = config.dtype ? stored_format(*config.dtype) : std::nullopt;
+    const bool wide = options.weights.value_or(stored.value_or(WeightFormat::bf16)) == WeightFormat::f32;
+    backend::CudaOptions cuda;
+    cuda.activations = options.activations.value_or(wide ? ActivationFormat::f32 : ActivationFormat::bf16);
+    cuda.memory = options.gpu_memory;
+    cuda.bit_exact = options.bit_exact;
+    device = backend::make_cuda_backend(cuda);
+  }
   if (options.profile == nullptr) return device;
   return backend::make_profiling_backend(std::move(device), options.profile);
 }
@@ -41,15 +65,25 @@ BambaModel::Impl::Impl(const BambaConfig& config_, const RunOptions& options_,
     : config(config_),
       options(options_),
       format(format_),
+      scan(
+          options.scan.value_or(options.device == kCpu || options.bit_exact ? ScanForm::recurrent : ScanForm::chunked)),
+      pass_tokens(options.pass_tokens.value_or(options.device == kCpu ? kCpuPassTokens : kCudaPassTokens)),
       device(std::move(device_)),
       weights(build_weights(config, format, *device, source)),
       rope(config),
-      context(std::make_shared<StateContext>(device, config, options.kv.value_or(default_kv_format(format)),
+      context(std::make_shared<StateContext>(device, config, options.kv.value_or(kv_format_of(*device, format)),
                                              fingerprint_of(config, weights))),
       workspace(*device) {}
 
 const BambaConfig& BambaModel::config() const {
   return impl_->config;
+}
+
+MachineRoof BambaModel::measure_machine() const {
+  const std::lock_guard lock(impl_->mutex);
+  const backend::MachineRoof roof = impl_->device->measure_roof();
+  return {impl_->device->threads(), roof.read_bytes_per_second, roof.f32_flops_per_second, roof.int8_ops_per_second,
+          roof.bf16_flops_per_second};
 }
 
 int BambaModel::threads() const {
@@ -71,7 +105,8 @@ ModelInfo BambaModel::info() const {
       context.attention_layers * context.page_bytes() / static_cast<size_t>(context.backend->kv_page_tokens());
   info.weights = impl_->format;
   info.kv = context.attention.kv;
-  info.activations = impl_->options.activations;
+  const bool narrow = context.backend->intermediate_element() == backend::Element::bf16;
+  info.activations = impl_->options.activations.value_or(narrow ? ActivationFormat::bf16 : ActivationFormat::f32);
   return info;
 }
 

@@ -35,6 +35,8 @@ struct BambaModel::Impl {
   BambaConfig config;
   RunOptions options;
   WeightFormat format;
+  ScanForm scan;
+  int64_t pass_tokens;
   std::shared_ptr<backend::Backend> device;
   ModelWeights weights;
   Rope rope;
@@ -50,6 +52,6 @@ struct BambaModel::Impl {
 SequenceRequest to_request(const SequenceInput& input, size_t index);
 
 /// The backend that options.device names. Throws Error(unsupported | invalid_argument): before any weight is read.
-std::shared_ptr<backend::Backend> make_backend(const RunOptions& options);
+std::shared_ptr<backend::Backend> make_backend(const RunOptions& options, const BambaConfig& config);
 
 }  // namespace bamba

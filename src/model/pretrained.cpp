@@ -12,8 +12,8 @@ constexpr uint64_t kMaxGenerationConfigBytes = uint64_t{1} << 20;
 }  // namespace
 
 BambaForCausalLM BambaForCausalLM::from_pretrained(const std::filesystem::path& directory, const RunOptions& options) {
-  auto device = make_backend(options);
   const BambaConfig config = BambaConfig::from_pretrained(directory);
+  auto device = make_backend(options, config);
   PretrainedSource source(directory, config, *device, options.progress);
   const WeightFormat format = options.weights.value_or(source.format());
   // A quantized checkpoint may still be asked for in another format: unpacked, then packed anew.
@@ -32,7 +32,7 @@ BambaForCausalLM BambaForCausalLM::from_pretrained(const std::filesystem::path& 
 BambaForCausalLM BambaForCausalLM::from_config(const BambaConfig& config, const InitOptions& init,
                                                const RunOptions& options) {
   config.validate();
-  auto device = make_backend(options);
+  auto device = make_backend(options, config);
   const WeightFormat format =
       options.weights.value_or(stored_format(config.dtype.value_or(DType::f32)).value_or(WeightFormat::f32));
   // Small weights stay f32 in memory, but as exact as the checkpoint that init_checkpoint writes.

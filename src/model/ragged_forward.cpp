@@ -10,8 +10,8 @@ namespace {
 
 using backend::Matrix;
 
-/// Logits are computed for this many rows at a time: 64 rows of a 128k vocabulary are 33 MB.
-constexpr int64_t kLogitRows = 64;
+/// Logits are computed for this many rows at a time: 128 rows of a 128k vocabulary are 66 MB.
+constexpr int64_t kLogitRows = 128;
 /// Past 2^24 an f32 no longer tells neighbouring positions apart, so no angle would mean anything.
 constexpr int64_t kMaxPosition = int64_t{1} << 24;
 
@@ -114,7 +114,8 @@ class RaggedForward {
       kept += kept_count(request);
     }
     const int64_t hidden = model_.config.hidden_size;
-    if (kept > 0) {
+    output_.best_ids.resize(options_.best_ids_only ? static_cast<size_t>(kept) : 0);
+    if (kept > 0 && !options_.best_ids_only) {
       reuse_or_make(output_.logits, {kept, model_.config.vocab_size});
     } else {
       output_.logits = Tensor();
@@ -149,7 +150,7 @@ class RaggedForward {
     positions_.clear();
     embeds_.clear();
     kept_rows_.clear();
-    const int64_t limit = model_.options.pass_tokens;
+    const int64_t limit = model_.pass_tokens;
     int64_t rows = 0;
     while (sequence < requests_.size() && rows < limit) {
       const SequenceRequest& request = requests_[sequence];
@@ -174,7 +175,7 @@ class RaggedForward {
   /// does not change its sums.
   int64_t piece(int64_t left, int64_t room, int64_t start, bool first) const {
     const int64_t count = std::min(left, room);
-    if (model_.options.scan == ScanForm::recurrent || count == left) return count;
+    if (model_.scan == ScanForm::recurrent || count == left) return count;
     const int64_t chunk = model_.config.mamba_chunk_size;
     const int64_t end = (start + count) / chunk * chunk;
     if (end > start) return end - start;
@@ -203,7 +204,7 @@ class RaggedForward {
     input.ids = ids_;
     input.embeds = embeds_.data();
     input.positions = positions_;
-    input.scan = model_.options.scan;
+    input.scan = model_.scan;
     PassOutputs outputs;
     if (options_.output_hidden_states) {
       outputs.hidden = [&](int64_t stage, const Matrix& hidden) {
@@ -247,13 +248,22 @@ class RaggedForward {
     for (size_t first = 0; first < kept_rows_.size(); first += kLogitRows) {
       const size_t count = std::min<size_t>(kLogitRows, kept_rows_.size() - first);
       const Matrix kept = model_.workspace.matrix(Workspace::kept, static_cast<int64_t>(count), hidden.cols);
-      for (size_t i = 0; i < count; ++i) {
-        const Matrix source{hidden.data + kept_rows_[first + i] * hidden.stride, 1, hidden.cols, hidden.stride};
-        final_norm(source, {kept.data + static_cast<int64_t>(i) * kept.stride, 1, kept.cols, kept.stride});
+      for (size_t i = 0; i < count;) {
+        // A run of neighbours at a time: a batch of decoding sequences is one.
+        size_t end = i + 1;
+        while (end < count && kept_rows_[first + end] == kept_rows_[first + end - 1] + 1) ++end;
+        const auto rows = static_cast<int64_t>(end - i);
+        final_norm(hidden.below(kept_rows_[first + i], rows), kept.below(static_cast<int64_t>(i), rows));
+        i = end;
       }
       const Matrix logits = model_.workspace.matrix(Workspace::logits, kept.rows, vocab);
       model_.device->linear(kept, model_.weights.head(), nullptr, false, logits);
-      model_.device->download_rows(logits, output_.logits.data<float>().data() + logits_done_ * vocab, vocab);
+      if (options_.best_ids_only) {
+        model_.device->best_columns(logits,
+                                    std::span(output_.best_ids).subspan(static_cast<size_t>(logits_done_), count));
+      } else {
+        model_.device->download_rows(logits, output_.logits.data<float>().data() + logits_done_ * vocab, vocab);
+      }
       logits_done_ += kept.rows;
     }
   }

@@ -40,10 +40,10 @@ class CheckpointQuantizer {
  public:
   CheckpointQuantizer(const fs::path& source, const QuantizeOptions& options)
       : options_(options),
-        device_(make_backend(run_options(options))),
         pool_(options.threads),
         directory_(source),
         config_(BambaConfig::from_pretrained(source)),
+        device_(make_backend(run_options(options), config_)),
         source_(source, config_, *device_, {}) {
     check();
     for (const TensorSpec& spec : tensor_specs(config_)) {
@@ -261,10 +261,10 @@ class CheckpointQuantizer {
   }
 
   const QuantizeOptions& options_;
-  std::shared_ptr<backend::Backend> device_;
   ThreadPool pool_;
   fs::path directory_;
   BambaConfig config_;
+  std::shared_ptr<backend::Backend> device_;
   PretrainedSource source_;
   std::map<std::string, TensorSpec, std::less<>> specs_;
   QuantizationConfig quantization_;

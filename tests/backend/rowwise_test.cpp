@@ -131,6 +131,35 @@ TEST(CpuRowwise, RotateTurnsTheFirstDimsOfEachHead) {
   }
 }
 
+TEST(CpuRowwise, BestColumnIsTheFirstOfTheLargest) {
+  const auto cpu = make_cpu_backend(2);
+  Random random(15);
+  for (const int64_t cols : {1, 2, 7, 15, 16, 17, 33, 4096, 5003}) {
+    Rows in = Rows::normals(random, 9, cols);
+    const int64_t first = random.below(cols);
+    const int64_t second = random.between(first, cols - 1);
+    in.at(1, first) = in.at(1, second) = 100;
+    for (int64_t c = 0; c < cols; ++c) in.at(2, c) = -3;
+    in.at(3, first) = in.at(3, second) = std::numeric_limits<float>::quiet_NaN();
+    in.at(4, first) = in.at(4, second) = std::numeric_limits<float>::infinity();
+    in.at(5, first) = in.at(5, second) = -std::numeric_limits<float>::infinity();
+    in.at(6, cols - 1) = 100;
+    std::vector<int64_t> best(9, -7);
+    cpu->best_columns(in.view(), best);
+    EXPECT_EQ(best[1], first) << cols;
+    EXPECT_EQ(best[2], 0) << cols;
+    for (const size_t r : {3U, 4U, 5U}) EXPECT_EQ(best[r], -1 - first) << cols;
+    EXPECT_EQ(best[6], cols - 1);
+    for (const int64_t r : {0, 7, 8}) {
+      int64_t expected = 0;
+      for (int64_t c = 1; c < cols; ++c) {
+        if (in.at(r, c) > in.at(r, expected)) expected = c;
+      }
+      EXPECT_EQ(best[static_cast<size_t>(r)], expected) << cols;
+    }
+  }
+}
+
 TEST(CpuRowwise, RowsDoNotDependOnThreads) {
   Random random(14);
   const int64_t cols = 600;

@@ -3,6 +3,7 @@
 
 #include <bamba/error.h>
 #include <gtest/gtest.h>
+#include <cmath>
 
 #include <algorithm>
 #include <functional>
@@ -51,12 +52,25 @@ class ScriptModel final : public StepModel {
     return logits_;
   }
 
+  std::span<const int64_t> forward_best(std::span<const StepInput> inputs) override {
+    const std::span<const float> logits = forward(inputs);
+    best_.clear();
+    for (size_t row = 0; row < inputs.size(); ++row) {
+      const auto scores = logits.subspan(row * static_cast<size_t>(vocab_size_), static_cast<size_t>(vocab_size_));
+      const auto bad = std::find_if(scores.begin(), scores.end(), [](float score) { return !std::isfinite(score); });
+      best_.push_back(bad == scores.end() ? std::max_element(scores.begin(), scores.end()) - scores.begin()
+                                          : scores.begin() - 1 - bad);
+    }
+    return best_;
+  }
+
   std::vector<size_t> batch_sizes;  // of the calls so far
 
  private:
   int64_t vocab_size_;
   Script script_;
   std::vector<float> logits_;
+  std::vector<int64_t> best_;
 };
 
 /// Logits in [-spread, spread) that depend on every token so far.

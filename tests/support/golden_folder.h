@@ -4,6 +4,8 @@
 #include <bamba/model.h>
 #include <gtest/gtest.h>
 
+#include <cstdlib>
+
 #include <algorithm>
 #include <cmath>
 #include <string>
@@ -25,6 +27,11 @@ class GoldenFolder {
 
   /// All weights in f32: what the references were computed with.
   BambaForCausalLM load(RunOptions options = {}) const {
+    // Where the tests run; a small share of a GPU's memory, as there are many models.
+    if (const char* device = std::getenv("BAMBA_TEST_DEVICE")) {
+      options.device = device;
+      if (options.device == "cuda") options.gpu_memory = size_t{1} << 30;
+    }
     if (!options.weights) options.weights = WeightFormat::f32;
     return BambaForCausalLM::from_pretrained(golden_path(name_), options);
   }

@@ -96,6 +96,7 @@ class CpuBackend final : public Backend {
   void gated_activation(Matrix gate, Matrix up, Activation activation) override {
     cpu::gated_activation(context_, gate, up, activation);
   }
+  void best_columns(Matrix in, std::span<int64_t> columns) override { cpu::best_columns(context_, in, columns); }
   void causal_conv(Matrix in, std::span<const SequenceRows> sequences, std::span<float* const> windows,
                    const float* weight, const float* bias, ConvShape shape, Activation activation,
                    Matrix out) override {

@@ -1,5 +1,8 @@
 #include "backend/cpu/rowwise.h"
 
+#include <algorithm>
+#include <cmath>
+
 #include <cmath>
 
 #include "backend/cpu/targets.h"
@@ -68,6 +71,36 @@ void gated_activation(Context& context, Matrix gate, Matrix up, Activation activ
   with_activation(activation, [&](auto function) { gated_activation_of(context, gate, up, function); });
 }
 
+/// The largest value, or a NaN where one is not finite.
+float largest_finite(const float* row, int64_t cols) {
+  const F32 d;
+  auto largest = hn::Set(d, row[0]);
+  auto zeros = hn::Zero(d);  // 0 times what is not finite is NaN, and stays one in a sum
+  for (int64_t i = 0; i < cols; i += kLanes) {
+    const auto value = cols - i >= kLanes ? hn::LoadU(d, row + i) : hn::Set(d, row[i]);
+    largest = hn::Max(largest, value);
+    zeros = hn::MulAdd(value, hn::Zero(d), zeros);
+    if (cols - i < kLanes) {
+      for (int64_t j = i + 1; j < cols; ++j) {
+        largest = hn::Max(largest, hn::Set(d, row[j]));
+        zeros = hn::MulAdd(hn::Set(d, row[j]), hn::Zero(d), zeros);
+      }
+    }
+  }
+  return hn::GetLane(hn::MaxOfLanes(d, largest)) + hn::GetLane(hn::SumOfLanes(d, zeros));
+}
+
+void best_columns(Context& context, Matrix in, std::span<int64_t> columns) {
+  context.parallel(in.rows, in.rows * in.cols, [&](int64_t r, Scratch&) HWY_ATTR {
+    const float* row = in.data + r * in.stride;
+    const float largest = largest_finite(row, in.cols);
+    const float* end = row + in.cols;
+    columns[static_cast<size_t>(r)] =
+        std::isnan(largest) ? row - 1 - std::find_if(row, end, [](float value) { return !std::isfinite(value); })
+                            : std::find(row, end, largest) - row;
+  });
+}
+
 void rotate(Context& context, Matrix heads, int64_t n_heads, int64_t head_dim, int64_t rotary_dim,
             const float* cos_sin) {
   const int64_t half = rotary_dim / 2;
@@ -98,6 +131,7 @@ namespace bamba::backend {
 HWY_EXPORT(rms_norm);
 HWY_EXPORT(gated_rms_norm);
 HWY_EXPORT(gated_activation);
+HWY_EXPORT(best_columns);
 HWY_EXPORT(rotate);
 
 namespace cpu {
@@ -109,6 +143,9 @@ void gated_rms_norm(Context& context, Matrix inout, Matrix gate, const float* we
 }
 void gated_activation(Context& context, Matrix gate, Matrix up, Activation activation) {
   HWY_DYNAMIC_DISPATCH(gated_activation)(context, gate, up, activation);
+}
+void best_columns(Context& context, Matrix in, std::span<int64_t> columns) {
+  HWY_DYNAMIC_DISPATCH(best_columns)(context, in, columns);
 }
 void rotate(Context& context, Matrix heads, int64_t n_heads, int64_t head_dim, int64_t rotary_dim,
             const float* cos_sin) {

@@ -1,0 +1,116 @@
+#include "backend/cuda/skinny.h"
+
+#include <algorithm>
+#include <limits>
+
+#include "backend/cuda/check.h"
+#include "backend/cuda/skinny_mma.h"
+#include "backend/cuda/skinny_plain.h"
+#include "base/str.h"
+
+namespace bamba::backend::cuda {
+namespace {
+
+int multiprocessors() {
+  int device = 0;
+  int count = 0;
+  BAMBA_CUDA_CHECK(cudaGetDevice(&device));
+  BAMBA_CUDA_CHECK(cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device));
+  return std::min(count, static_cast<int>(kSkinnyCounterBytes / sizeof(int)));
+}
+
+constexpr int64_t divide_up(int64_t value, int64_t divisor) {
+  return (value + divisor - 1) / divisor;
+}
+
+/// Bytes of a row's codes up to its last input; whole groups for q8 and q4.
+int64_t row_bytes(const DeviceWeight& weight) {
+  switch (weight.kind) {
+    case WeightKind::f32:
+      return weight.in * 4;
+    case WeightKind::bf16:
+      return weight.in * 2;
+    case WeightKind::fp8:
+      return weight.in;
+    default:
+      return weight.pitch;
+  }
+}
+
+SkinnyParams params_of(const SkinnyArguments& a) {
+  SkinnyParams p{};
+  p.codes = static_cast<const unsigned char*>(a.weight.codes);
+  p.pitch = a.weight.pitch;
+  p.row_bytes = static_cast<int>(row_bytes(a.weight));
+  p.group_scales = a.weight.group_scales;
+  p.groups = static_cast<int>(divide_up(a.weight.in, 64)) * (a.weight.kind == WeightKind::q4 ? 2 : 1);
+  p.group_scale_pitch = divide_up(a.weight.out, kSkinnyTile) * kSkinnyTile;
+  p.row_scales = a.weight.row_scales;
+  p.block_scales = a.weight.block_scales;
+  p.in = static_cast<const __nv_bfloat16*>(a.in);
+  p.in_stride = a.in_stride;
+  p.rows = static_cast<int>(a.rows);
+  p.inputs = static_cast<int>(a.weight.in);
+  p.outputs = static_cast<int>(a.weight.out);
+  p.out = a.out;
+  p.out_is_bf16 = a.out_element == Element::bf16;
+  p.accumulate = a.accumulate;
+  p.prefetch = a.overlap_previous;
+  p.out_stride = a.out_stride;
+  p.bias = a.bias;
+  p.counters = static_cast<int*>(a.workspace);
+  p.partials = reinterpret_cast<float*>(static_cast<std::byte*>(a.workspace) + kSkinnyCounterBytes);
+  return p;
+}
+
+}  // namespace
+
+size_t skinny_workspace_bytes() {
+  return kSkinnyCounterBytes + static_cast<size_t>(multiprocessors()) * 2 * kSkinnyRows * kSkinnyTile * sizeof(float);
+}
+
+SkinnyPlan plan_skinny(int64_t out, int64_t in, int64_t chunk_inputs, int multiprocessors) {
+  const int64_t tiles = divide_up(out, kSkinnyTile);
+  const int64_t chunks = divide_up(in, chunk_inputs);
+  if (tiles * chunks > std::numeric_limits<int>::max() / 2) {
+    fail(ErrorCode::invalid_argument, "a weight of [", out, ", ", in, "] is too large for one product");
+  }
+  // Whole tiles for each block where that keeps nearly all multiprocessors busy to the end: nothing to add up then.
+  // Otherwise equal runs of units, wherever they begin; not so short that adding up takes longer than computing.
+  constexpr int64_t kFewestUnits = 2;
+  const int64_t whole = divide_up(tiles, multiprocessors);
+  const bool even = tiles * 100 >= whole * multiprocessors * 97;
+  const int64_t per_block =
+      even ? whole * chunks : std::max(divide_up(tiles * chunks, multiprocessors), std::min(chunks, kFewestUnits));
+  return {static_cast<int>(tiles), static_cast<int>(chunks), static_cast<int>(per_block),
+          static_cast<int>(divide_up(tiles * chunks, per_block))};
+}
+
+bool skinny_is_fast(const SkinnyArguments& a) {
+  const auto aligned = [](const void* pointer) { return reinterpret_cast<uintptr_t>(pointer) % 16 == 0; };
+  constexpr int64_t kLargest = std::numeric_limits<int>::max() / 4;
+  return a.in_element == Element::bf16 && a.rows <= kSkinnyRows && a.weight.kind != WeightKind::f32 &&
+         a.workspace != nullptr && aligned(a.in) && a.in_stride % 8 == 0 && a.weight.in % 8 == 0 &&
+         aligned(a.weight.codes) && a.weight.pitch % 16 == 0 && row_bytes(a.weight) % 16 == 0 &&
+         aligned(a.weight.group_scales) && a.weight.in <= kLargest && a.weight.out <= kLargest;
+}
+
+void skinny_linear(cudaStream_t stream, const SkinnyArguments& a) {
+  if (a.rows == 0 || a.weight.out == 0) return;
+  if (a.weight.in == 0) fail(ErrorCode::invalid_argument, "a product without inputs");
+  if (!skinny_is_fast(a)) return skinny_plain(stream, a);
+  const int processors = multiprocessors();
+  const SkinnyParams params = params_of(a);
+  switch (a.weight.kind) {
+    case WeightKind::bf16:
+      return skinny_mma_bf16(stream, params, processors);
+    case WeightKind::fp8:
+      return skinny_mma_fp8(stream, params, processors);
+    case WeightKind::q8:
+      return skinny_mma_q8(stream, params, processors);
+    default:
+      return skinny_mma_q4(stream, params, processors);
+  }
+}
+
+}  // namespace bamba::backend::cuda

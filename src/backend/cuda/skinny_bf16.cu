@@ -1,0 +1,34 @@
+// Skinny products with bf16 weights.
+#include "backend/cuda/skinny_mma.cuh"
+
+namespace bamba::backend::cuda {
+namespace {
+
+struct Bf16Format {
+  static constexpr int kWarpsK = 2;
+  static constexpr int kStageInputs = 64;
+  static constexpr int kBlocks = 1;
+  static constexpr int kStageGroups = 0;
+  static constexpr int kTableBytes = 0;
+  static constexpr bool kFolds = false;
+  using Raw = uint4;
+
+  __device__ static int chunk(int row, int c) { return c ^ ((row & 1) << 2); }
+  __device__ static uint4 read(const unsigned char* weights, int row, int warp_k, int t) {
+    return *reinterpret_cast<const uint4*>(weights + row * skinny::kStageRowBytes + chunk(row, 4 * warp_k + t) * 16);
+  }
+  __device__ static void decode(uint4 raw, int, const unsigned char*, uint32_t (&pairs)[4]) {
+    pairs[0] = raw.x;
+    pairs[1] = raw.y;
+    pairs[2] = raw.z;
+    pairs[3] = raw.w;
+  }
+};
+
+}  // namespace
+
+void skinny_mma_bf16(cudaStream_t stream, SkinnyParams params, int multiprocessors) {
+  skinny::launch_for_rows<Bf16Format>(stream, params, multiprocessors);
+}
+
+}  // namespace bamba::backend::cuda

@@ -1,0 +1,43 @@
+// Skinny products with e4m3 weights, scaled by output or by blocks of 128 x 128.
+#include "backend/cuda/fp8_decode.cuh"
+#include "backend/cuda/skinny_bytes.cuh"
+
+namespace bamba::backend::cuda {
+namespace {
+
+struct Fp8Format : skinny::BytesFormat {
+  static constexpr int kStageInputs = 128;
+  static constexpr int kBlocks = 1;
+  static constexpr int kStageGroups = 0;
+  static constexpr int kTableBytes = 0;
+  static constexpr bool kFolds = false;
+
+  __device__ static void decode(uint2 raw, int, const unsigned char*, uint32_t (&pairs)[4]) {
+    decode_e4m3(raw.x, pairs[0], pairs[1]);
+    decode_e4m3(raw.y, pairs[2], pairs[3]);
+  }
+};
+
+/// A stage's inputs and a tile's outputs are one block of scales.
+struct Fp8BlockFormat : Fp8Format {
+  static_assert(kStageInputs == kFp8Block && kSkinnyTile == kFp8Block);
+  static constexpr bool kFolds = true;
+
+  __device__ static void factors(const SkinnyParams& p, const unsigned char*, int, int, int, int tile, int chunk,
+                                 float (&factors)[4]) {
+    const float scale = __ldg(p.block_scales + int64_t{tile} * p.plan.chunks + chunk);
+    for (float& factor : factors) factor = scale;
+  }
+};
+
+}  // namespace
+
+void skinny_mma_fp8(cudaStream_t stream, SkinnyParams params, int multiprocessors) {
+  if (params.block_scales != nullptr) {
+    skinny::launch_for_rows<Fp8BlockFormat>(stream, params, multiprocessors);
+  } else {
+    skinny::launch_for_rows<Fp8Format>(stream, params, multiprocessors);
+  }
+}
+
+}  // namespace bamba::backend::cuda

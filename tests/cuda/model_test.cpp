@@ -1,0 +1,231 @@
+// Whole models on the GPU against the same models on the CPU.
+#include <bamba/error.h>
+#include <bamba/model.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "cuda/device.h"
+#include "model/random_model.h"
+#include "support/same_bits.h"
+#include "support/temp_folder.h"
+
+namespace bamba {
+namespace {
+
+using test::random_config;
+using test::random_model;
+using test::Rng;
+
+RunOptions options(const std::string& device, WeightFormat weights) {
+  RunOptions run;
+  run.device = device;
+  run.threads = 2;
+  run.weights = weights;
+  run.kv = KvFormat::f32;
+  run.scan = ScanForm::recurrent;
+  if (device == "cuda") run.gpu_memory = size_t{1} << 30;
+  return run;
+}
+
+/// Sequences that take turns in growing: each call gives every one of them some tokens.
+class Batch {
+ public:
+  explicit Batch(const BambaForCausalLM& model) : model_(model) {}
+
+  void add() { states_.push_back(model_.new_state()); }
+  SequenceState& state(size_t i) { return states_[i]; }
+
+  /// Logits of all new tokens.
+  Tensor run(const std::vector<std::vector<int64_t>>& tokens) {
+    std::vector<SequenceInput> inputs(tokens.size());
+    for (size_t i = 0; i < tokens.size(); ++i) {
+      inputs[i].state = &states_[i];
+      inputs[i].input_ids = tokens[i];
+      inputs[i].logits = LogitsToKeep::all;
+    }
+    return model_.forward(std::span<const SequenceInput>(inputs)).logits;
+  }
+
+ private:
+  const BambaForCausalLM& model_;
+  std::vector<SequenceState> states_;
+};
+
+double largest(const Tensor& tensor) {
+  double out = 0;
+  for (const float value : tensor.data<float>()) out = std::max(out, std::abs(static_cast<double>(value)));
+  return out;
+}
+
+double difference(const Tensor& a, const Tensor& b) {
+  const auto x = a.data<float>();
+  const auto y = b.data<float>();
+  EXPECT_EQ(x.size(), y.size());
+  double out = 0;
+  for (size_t i = 0; i < x.size(); ++i) {
+    const double d = std::abs(static_cast<double>(x[i]) - static_cast<double>(y[i]));
+    out = std::isnan(d) ? INFINITY : std::max(out, d);
+  }
+  return out;
+}
+
+class CudaModel : public ::testing::TestWithParam<int> {};
+
+/// Prompts of all lengths in one batch, then decoding, which soon runs as a replayed graph; in f32 both devices differ
+/// by the order of their sums only.
+TEST_P(CudaModel, AgreesWithTheCpuInF32) {
+  BAMBA_SKIP_WITHOUT_GPU();
+  const auto seed = static_cast<uint64_t>(GetParam());
+  Rng rng(seed);
+  const BambaConfig config = random_config(rng);
+  const WeightFormat format = seed % 2 == 0 ? WeightFormat::f32 : WeightFormat::bf16;
+  RunOptions gpu_options = options("cuda", format);
+  gpu_options.activations = ActivationFormat::f32;
+  const auto gpu = random_model(config, seed, gpu_options);
+  const auto cpu = random_model(config, seed, options("cpu", format));
+  Batch on_gpu(gpu);
+  Batch on_cpu(cpu);
+  std::vector<std::vector<int64_t>> tokens;
+  for (int i = 0; i < 3; ++i) {
+    on_gpu.add();
+    on_cpu.add();
+    tokens.push_back(rng.ids(rng.one_of<int64_t>({1, 2, 17, 33, 64, 100, 300}), config.vocab_size));
+  }
+  for (int step = 0; step < 12; ++step) {
+    const Tensor reference = on_cpu.run(tokens);
+    const Tensor result = on_gpu.run(tokens);
+    ASSERT_LE(difference(result, reference), 1e-4 * largest(reference)) << "step " << step;
+    for (auto& each : tokens) each = rng.ids(1, config.vocab_size);
+  }
+}
+
+/// Prompts and decoding, company and cuts: all the same to the bit.
+TEST_P(CudaModel, BitExactIsIndependentOfCompanyAndCut) {
+  BAMBA_SKIP_WITHOUT_GPU();
+  const auto seed = static_cast<uint64_t>(GetParam());
+  Rng rng(seed);
+  const BambaConfig config = random_config(rng);
+  RunOptions run = options("cuda", seed % 2 == 0 ? WeightFormat::bf16 : WeightFormat::q4);
+  run.bit_exact = true;
+  run.scan.reset();
+  run.kv.reset();
+  const auto model = random_model(config, seed, run);
+  const auto ids = rng.ids(150, config.vocab_size);
+  Batch alone(model);
+  alone.add();
+  const Tensor whole = alone.run({ids});
+  Batch company(model);
+  company.add();
+  company.add();
+  const auto row = static_cast<size_t>(config.vocab_size);
+  for (size_t first = 0; first < ids.size();) {
+    const size_t count =
+        std::min<size_t>(ids.size() - first, static_cast<size_t>(rng.one_of<int64_t>({1, 1, 2, 9, 40})));
+    const std::vector<int64_t> piece(ids.begin() + static_cast<std::ptrdiff_t>(first),
+                                     ids.begin() + static_cast<std::ptrdiff_t>(first + count));
+    const Tensor logits = company.run({piece, rng.ids(rng.between(1, 70), config.vocab_size)});
+    EXPECT_TRUE(test::same_bits(whole.data<float>().subspan(first * row, count * row),
+                                logits.data<float>().subspan(0, count * row)))
+        << first;
+    first += count;
+  }
+}
+
+TEST_P(CudaModel, StatesForkAndMoveBetweenDevices) {
+  BAMBA_SKIP_WITHOUT_GPU();
+  const auto seed = static_cast<uint64_t>(GetParam());
+  Rng rng(seed);
+  const BambaConfig config = random_config(rng);
+  const auto gpu = random_model(config, seed, options("cuda", WeightFormat::f32));
+  const auto cpu = random_model(config, seed, options("cpu", WeightFormat::f32));
+  Batch first(gpu);
+  first.add();
+  first.run({rng.ids(70, config.vocab_size)});
+  const test::TempFolder folder;
+  first.state(0).save(folder.path() / "state");
+  SequenceState copy = first.state(0).fork();
+  SequenceState restored = gpu.model().load_state(folder.path() / "state");
+  SequenceState moved = cpu.model().load_state(folder.path() / "state");
+  const auto next = rng.ids(9, config.vocab_size);
+  const Tensor reference = first.run({next});
+  const auto run = [&](const BambaForCausalLM& model, SequenceState& state) {
+    SequenceInput input;
+    input.state = &state;
+    input.input_ids = next;
+    input.logits = LogitsToKeep::all;
+    return model.forward(std::span<const SequenceInput>(&input, 1)).logits;
+  };
+  EXPECT_EQ(difference(run(gpu, copy), reference), 0);
+  EXPECT_EQ(difference(run(gpu, restored), reference), 0);
+  EXPECT_LE(difference(run(cpu, moved), reference), 1e-4 * largest(reference));
+}
+
+TEST_P(CudaModel, BestIdsAreThoseOfTheLogits) {
+  BAMBA_SKIP_WITHOUT_GPU();
+  const auto seed = static_cast<uint64_t>(GetParam());
+  Rng rng(seed);
+  const BambaConfig config = random_config(rng);
+  const auto model = random_model(config, seed, options("cuda", WeightFormat::bf16));
+  std::vector<std::vector<int64_t>> tokens;
+  std::vector<SequenceState> states;
+  std::vector<SequenceInput> inputs(3);
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    tokens.push_back(rng.ids(rng.between(1, 40), config.vocab_size));
+    states.push_back(model.new_state());
+  }
+  const auto give = [&](std::vector<SequenceState>& to) {
+    for (size_t i = 0; i < inputs.size(); ++i) {
+      inputs[i].state = &to[i];
+      inputs[i].input_ids = tokens[i];
+    }
+  };
+  std::vector<SequenceState> others;
+  for (SequenceState& state : states) others.push_back(state.fork());
+  give(states);
+  const auto with_logits = model.forward(std::span<const SequenceInput>(inputs));
+  give(others);
+  RaggedOptions best;
+  best.best_ids_only = true;
+  const auto with_ids = model.forward(std::span<const SequenceInput>(inputs), best);
+  EXPECT_FALSE(with_ids.logits);
+  ASSERT_EQ(with_ids.best_ids.size(), inputs.size());
+  const auto vocab = static_cast<size_t>(config.vocab_size);
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    const auto row = with_logits.logits.data<float>().subspan(i * vocab, vocab);
+    EXPECT_EQ(with_ids.best_ids[i], std::max_element(row.begin(), row.end()) - row.begin());
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Seeds, CudaModel, ::testing::Range(0, 10));
+
+TEST(CudaMemory, TooLittleIsSaid) {
+  BAMBA_SKIP_WITHOUT_GPU();
+  Rng rng(1);
+  const BambaConfig config = random_config(rng);
+  RunOptions run = options("cuda", WeightFormat::f32);
+  run.gpu_memory = size_t{64} << 20;
+  const auto model = random_model(config, 1, run);
+  std::vector<SequenceState> states;
+  try {
+    for (int i = 0; i < 1'000'000; ++i) states.push_back(model.new_state());
+    FAIL() << "no error";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::out_of_memory);
+    EXPECT_NE(std::string(error.what()).find("--gpu-memory"), std::string::npos) << error.what();
+  }
+  // What was given back serves again.
+  states.clear();
+  states.push_back(model.new_state());
+  run.gpu_memory = size_t{1} << 60;
+  try {
+    static_cast<void>(random_model(config, 1, run));
+    FAIL() << "no error";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::out_of_memory);
+    EXPECT_NE(std::string(error.what()).find("GB free"), std::string::npos) << error.what();
+  }
+}
+
+}  // namespace
+}  // namespace bamba

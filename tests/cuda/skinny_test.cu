@@ -1,0 +1,257 @@
+#include "backend/cuda/skinny.h"
+
+#include <algorithm>
+#include <cstring>
+#include <memory>
+
+#include "cuda/skinny_weights.h"
+
+namespace bamba::backend::cuda {
+namespace {
+
+using testing::bf16;
+using testing::DeviceVector;
+using testing::Kind;
+
+/// A workspace that has served before: its partial sums hold NaN, its counters are zero.
+class Workspace {
+ public:
+  Workspace() : memory_(skinny_workspace_bytes()) {
+    BAMBA_CUDA_CHECK(cudaMemset(memory_.data(), 0, kSkinnyCounterBytes));
+  }
+  void* data() { return memory_.data(); }
+  bool counters_are_zero() const {
+    const std::vector<uint8_t> bytes = memory_.host();
+    return std::all_of(bytes.begin(), bytes.begin() + kSkinnyCounterBytes, [](uint8_t b) { return b == 0; });
+  }
+
+ private:
+  DeviceVector<uint8_t> memory_;
+};
+
+/// Activations whose rows lie apart, with NaN between them.
+template <typename T>
+struct Rows {
+  Rows(int64_t row_count, int64_t cols, int64_t gap, std::mt19937& engine)
+      : stride(cols + gap), values(static_cast<size_t>(row_count * cols)) {
+    std::vector<T> padded(static_cast<size_t>(row_count * stride));
+    std::memset(static_cast<void*>(padded.data()), 0xFF, padded.size() * sizeof(T));
+    const std::vector<float> source = testing::normals(engine, values.size());
+    for (size_t i = 0; i < source.size(); ++i) {
+      T& target = padded[i / static_cast<size_t>(cols) * static_cast<size_t>(stride) + i % static_cast<size_t>(cols)];
+      if constexpr (sizeof(T) == 2) {
+        target = bf16(source[i]);
+        values[i] = static_cast<double>(__bfloat162float(target));
+      } else {
+        target = source[i];
+        values[i] = static_cast<double>(target);
+      }
+    }
+    device = std::make_unique<DeviceVector<T>>(padded);
+  }
+
+  static constexpr Element kElement = sizeof(T) == 2 ? Element::bf16 : Element::f32;
+  int64_t stride;
+  std::vector<double> values;
+  std::unique_ptr<DeviceVector<T>> device;
+};
+
+/// out f32, [rows, out + 3].
+std::vector<float> product(SkinnyArguments arguments, const std::vector<float>* before = nullptr) {
+  const int64_t stride = arguments.weight.out + 3;
+  DeviceVector<float> out(static_cast<size_t>(arguments.rows * stride));
+  if (before != nullptr) {
+    BAMBA_CUDA_CHECK(cudaMemcpy(out.data(), before->data(), before->size() * 4, cudaMemcpyHostToDevice));
+  }
+  arguments.out = out.data();
+  arguments.out_element = Element::f32;
+  arguments.out_stride = stride;
+  skinny_linear(nullptr, arguments);
+  return out.host();
+}
+
+bool same_bits(const float* a, const float* b, int64_t count) {
+  return std::memcmp(a, b, static_cast<size_t>(count) * sizeof(float)) == 0;
+}
+
+void expect_near_reference(const std::vector<float>& got, const testing::Reference& reference,
+                           const SkinnyArguments& a) {
+  const int64_t outs = a.weight.out;
+  for (int64_t r = 0; r < a.rows; ++r) {
+    for (int64_t o = 0; o < outs; ++o) {
+      const auto at = static_cast<size_t>(r * outs + o);
+      const double expected = reference.result[at];
+      const double error = std::abs(static_cast<double>(got[static_cast<size_t>(r * (outs + 3) + o)]) - expected);
+      const double allowed = testing::tolerance(reference.magnitude[at], expected, a.weight.in, Element::f32);
+      ASSERT_LE(error, allowed) << "row " << r << ", output " << o << ": expected " << expected;
+    }
+    for (int64_t o = outs; o < outs + 3; ++o) {
+      uint32_t bits = 0;
+      std::memcpy(&bits, &got[static_cast<size_t>(r * (outs + 3) + o)], 4);
+      ASSERT_EQ(bits, 0xFFFFFFFFU) << "written past row " << r;
+    }
+  }
+}
+
+/// One weight against the reference for the most rows, and every other number of rows against that, bit for bit.
+template <typename T>
+void check_rows(Kind kind, int64_t out, int64_t in, int64_t weight_gap, int64_t row_gap, std::vector<int64_t> counts,
+                bool fast, std::mt19937& engine) {
+  SCOPED_TRACE(testing::name(kind) + " [" + std::to_string(out) + ", " + std::to_string(in) + "]");
+  Workspace workspace;
+  const testing::TestWeight weight = testing::make_weight(kind, out, in, weight_gap, engine);
+  const int64_t most = counts.back();
+  const Rows<T> rows(most, in, row_gap, engine);
+  SkinnyArguments a;
+  a.weight = weight.device;
+  a.in = rows.device->data();
+  a.in_element = Rows<T>::kElement;
+  a.in_stride = rows.stride;
+  a.workspace = workspace.data();
+  a.rows = most;
+  ASSERT_EQ(skinny_is_fast(a), fast);
+  const std::vector<float> all = product(a);
+  expect_near_reference(all, testing::multiply(rows.values, most, weight.values, out, in), a);
+  for (const int64_t count : counts) {
+    // The last rows, so that each one's place among the others changes as well.
+    a.rows = count;
+    a.in = rows.device->data() + (most - count) * rows.stride;
+    const std::vector<float> some = product(a);
+    for (int64_t r = 0; r < count; ++r) {
+      ASSERT_TRUE(same_bits(some.data() + r * (out + 3), all.data() + (most - count + r) * (out + 3), out))
+          << count << " rows, row " << r;
+    }
+  }
+  EXPECT_TRUE(workspace.counters_are_zero());
+}
+
+TEST(CudaSkinny, MmaMatchesTheReferenceForAnyNumberOfRows) {
+  BAMBA_SKIP_WITHOUT_GPU();
+  std::mt19937 engine(1);
+  // One partial tile; tiles and chunks that end early; outputs whose inputs many blocks share; whole tiles.
+  const std::pair<int64_t, int64_t> shapes[] = {{5, 16},     {200, 144},  {130, 2064},
+                                                {64, 14336}, {4096, 256}, {17000, 64}};
+  for (const Kind kind : testing::kKinds) {
+    if (kind == Kind::f32) continue;
+    for (const auto& [out, in] : shapes) {
+      check_rows<__nv_bfloat16>(kind, out, in, 16, 8, {1, 2, 8, 9, 16, 17, 32}, true, engine);
+    }
+  }
+}
+
+TEST(CudaSkinny, PlainMatchesTheReferenceForAnyAlignment) {
+  BAMBA_SKIP_WITHOUT_GPU();
+  std::mt19937 engine(2);
+  for (const Kind kind : testing::kKinds) {
+    const int64_t gap = kind == Kind::f32 ? 4 : kind == Kind::bf16 ? 2 : 1;
+    for (const auto& [out, in] : {std::pair<int64_t, int64_t>{1, 1}, {37, 100}, {70, 1023}}) {
+      check_rows<float>(kind, out, in, gap, 1, {1, 3, 8, 9, 33}, false, engine);
+      check_rows<__nv_bfloat16>(kind, out, in, gap, 1, {1, 9}, false, engine);
+    }
+    check_rows<float>(kind, 300, 512, 16, 4, {1, 5, 40}, false, engine);
+  }
+}
+
+TEST(CudaSkinny, AddsBiasAndWhatWasThere) {
+  BAMBA_SKIP_WITHOUT_GPU();
+  std::mt19937 engine(3);
+  constexpr int64_t kOut = 333;
+  constexpr int64_t kRows = 11;
+  for (const bool fast : {true, false}) {
+    const int64_t in = fast ? 4096 : 127;
+    Workspace workspace;
+    const testing::TestWeight weight = testing::make_weight(Kind::q8, kOut, in, 16, engine);
+    const Rows<__nv_bfloat16> rows(kRows, in, fast ? 0 : 1, engine);
+    const std::vector<float> bias = testing::normals(engine, kOut);
+    const DeviceVector<float> device_bias(bias);
+    const std::vector<float> before = testing::normals(engine, kRows * (kOut + 3));
+    SkinnyArguments a;
+    a.weight = weight.device;
+    a.in = rows.device->data();
+    a.in_stride = rows.stride;
+    a.rows = kRows;
+    a.workspace = workspace.data();
+    ASSERT_EQ(skinny_is_fast(a), fast);
+    const std::vector<float> bare = product(a);
+    a.bias = device_bias.data();
+    a.accumulate = true;
+    const std::vector<float> full = product(a, &before);
+    DeviceVector<__nv_bfloat16> rounded(kRows * kOut);
+    a.accumulate = false;
+    a.out = rounded.data();
+    a.out_stride = kOut;
+    a.out_element = Element::bf16;
+    skinny_linear(nullptr, a);
+    const std::vector<__nv_bfloat16> narrow = rounded.host();
+    for (int64_t r = 0; r < kRows; ++r) {
+      for (int64_t o = 0; o < kOut; ++o) {
+        const auto at = static_cast<size_t>(r * (kOut + 3) + o);
+        const float with_bias = bare[at] + bias[static_cast<size_t>(o)];
+        ASSERT_EQ(full[at], with_bias + before[at]) << r << ", " << o;
+        ASSERT_EQ(__bfloat162float(narrow[static_cast<size_t>(r * kOut + o)]), __bfloat162float(bf16(with_bias)));
+      }
+    }
+  }
+}
+
+TEST(CudaSkinny, ReplaysFromAGraphAndOverlapsWithTheSameBits) {
+  BAMBA_SKIP_WITHOUT_GPU();
+  std::mt19937 engine(4);
+  constexpr int64_t kWidth = 1024;
+  Workspace workspace;
+  const testing::TestWeight weight = testing::make_weight(Kind::q4, kWidth, kWidth, 0, engine);
+  const Rows<__nv_bfloat16> rows(3, kWidth, 0, engine);
+  DeviceVector<__nv_bfloat16> middle(3 * kWidth);
+  DeviceVector<float> out(3 * kWidth);
+  const auto run = [&](cudaStream_t stream, bool overlap) {
+    SkinnyArguments a;
+    a.weight = weight.device;
+    a.in = rows.device->data();
+    a.in_stride = kWidth;
+    a.rows = 3;
+    a.out = middle.data();
+    a.out_stride = kWidth;
+    a.workspace = workspace.data();
+    a.overlap_previous = overlap;
+    skinny_linear(stream, a);
+    a.in = middle.data();
+    a.out = out.data();
+    a.out_element = Element::f32;
+    skinny_linear(stream, a);
+  };
+  cudaStream_t stream = nullptr;
+  BAMBA_CUDA_CHECK(cudaStreamCreate(&stream));
+  run(stream, false);
+  const std::vector<float> expected = out.host();
+  for (const bool overlap : {false, true}) {
+    cudaGraph_t graph = nullptr;
+    cudaGraphExec_t executable = nullptr;
+    BAMBA_CUDA_CHECK(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal));
+    run(stream, overlap);
+    BAMBA_CUDA_CHECK(cudaStreamEndCapture(stream, &graph));
+    BAMBA_CUDA_CHECK(cudaGraphInstantiate(&executable, graph, 0));
+    for (int i = 0; i < 20; ++i) {
+      BAMBA_CUDA_CHECK(cudaMemsetAsync(middle.data(), 0xFF, middle.size() * 2, stream));
+      BAMBA_CUDA_CHECK(cudaMemsetAsync(out.data(), 0xFF, out.size() * 4, stream));
+      BAMBA_CUDA_CHECK(cudaGraphLaunch(executable, stream));
+      ASSERT_TRUE(same_bits(out.host().data(), expected.data(), 3 * kWidth)) << "overlap " << overlap << ", run " << i;
+    }
+    BAMBA_CUDA_CHECK(cudaGraphExecDestroy(executable));
+    BAMBA_CUDA_CHECK(cudaGraphDestroy(graph));
+  }
+  BAMBA_CUDA_CHECK(cudaStreamDestroy(stream));
+}
+
+TEST(CudaSkinny, PlansCoverEveryUnitOnce) {
+  for (const int64_t out : {1, 128, 129, 4096, 16768, 28672, 128256}) {
+    for (const int64_t in : {8, 64, 4096, 8192, 14336}) {
+      const SkinnyPlan plan = plan_skinny(out, in, 64, 132);
+      EXPECT_LE(plan.blocks, 132);
+      EXPECT_GE(int64_t{plan.blocks} * plan.per_block, int64_t{plan.tiles} * plan.chunks);
+      EXPECT_LT(int64_t{plan.blocks - 1} * plan.per_block, int64_t{plan.tiles} * plan.chunks);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace bamba::backend::cuda
