@@ -16,6 +16,9 @@ install(FILES ${PROJECT_BINARY_DIR}/bambaConfig.cmake ${PROJECT_BINARY_DIR}/bamb
 
 # The prefix is worked out from where bamba.pc lies, so that a staged or moved tree works.
 file(RELATIVE_PATH bamba_pc_to_prefix /${CMAKE_INSTALL_LIBDIR}/pkgconfig /)
+if(BAMBA_CUDA)
+  set(bamba_pc_cuda " -L${CUDAToolkit_LIBRARY_DIR} -lcudart_static -lcublasLt -ldl -lrt")
+endif()
 configure_file(cmake/bamba.pc.in ${PROJECT_BINARY_DIR}/bamba.pc @ONLY)
 install(FILES ${PROJECT_BINARY_DIR}/bamba.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
 
