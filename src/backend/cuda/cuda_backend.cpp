@@ -66,8 +66,6 @@ void run_spans(cudaStream_t stream, const SpansCall<T>& call) {
   attention_spans(stream, call.attention, call.spans);
 }
 
-/// Up to so many rows meet bf16 weights in the kernels for few rows; cuBLASLt is faster from there on.
-constexpr int64_t kFewRows = 8;
 /// Sequences with more new tokens take the prompts' attention kernel.
 constexpr int64_t kSpanCount = 16;
 /// The most scratch memory that products with quantized weights unpack into, and that attention by spans takes.
@@ -556,8 +554,7 @@ class CudaBackend final : public Backend {
     // Fetches its first weights while the norm or activation before it runs.
     few.overlap_previous = true;
     // In f32, the mode for checking, one kernel serves any number of rows: a row's bits do not depend on it.
-    const int64_t most = bit_exact_ || weight.kind != WeightKind::bf16 ? kSkinnyRows : kFewRows;
-    if (in.rows <= most || in.element == Element::f32) {
+    if (in.rows <= kSkinnyRows || in.element == Element::f32) {
       context_.queue.push(&skinny_linear, few);
       return;
     }
