@@ -101,7 +101,7 @@ struct Walk {
   /// goes to the block after.
   __device__ __forceinline__ void enter(int64_t index) const {
     copies_done();
-    asm volatile("bar.sync 0, %0;" ::"n"(kThreads) : "memory");
+    asm volatile("bar.sync 0;" ::: "memory");  // of all threads, from both roles
     if (index + 1 < blocks) fetch(index + 1);
   }
 };
