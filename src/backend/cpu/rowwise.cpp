@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <cmath>
 
-#include <cmath>
-
 #include "backend/cpu/targets.h"
 
 #undef HWY_TARGET_INCLUDE
