@@ -95,7 +95,7 @@ BAMBA_BF16_TARGET void tile(const uint16_t* x, int64_t x_stride, const uint16_t*
   for (int64_t pair = 0; pair < count; ++pair) {
     __m512i weights[kVectors];
 #pragma GCC unroll 4
-    for (int v = 0; v < kVectors; ++v) weights[v] = _mm512_load_si512(pairs + pair * kPairElements + v * 2 * kVector);
+    for (int v = 0; v < kVectors; ++v) weights[v] = _mm512_load_si512(pairs + pair * kPairElements + 2 * kVector * v);
 #pragma GCC unroll 8
     for (int r = 0; r < kRows; ++r) {
       int32_t two;
