@@ -91,35 +91,10 @@ TEST(CpuLinear, MatchesReferenceAcrossBlocks) {
 TEST(CpuLinear, RowsDoNotDependOnCompanyNorOnThreads) {
   Random random(3);
   for (const auto format : kFormats) {
-    const int64_t in = 700;
-    const int64_t out = 330;
-    const int64_t rows = 530;
-    const Tensor weight = random_weight(random, out, in);
-    Rows x = Rows::normals(random, rows, in);
-    std::vector<float> expected;
-    for (int threads = 1; threads <= 8; ++threads) {
-      const auto cpu = make_cpu_backend(threads);
-      const auto packed = cpu->pack_linear(weight, format);
-      Rows y(rows, out);
-      cpu->linear(x.view(), *packed, nullptr, false, y.view());
-      if (threads == 1) {
-        expected = y.values();
-      } else {
-        ASSERT_TRUE(same_bits(y.values(), expected)) << threads << " threads";
-      }
-      if (threads > 3) continue;
-      Rows pieces(rows, out);
-      for (int64_t r = 0; r < rows;) {
-        const int64_t n = std::min(rows - r, random.pick({1, 2, 5, 6, 12, 13, 40, 260}));
-        Matrix part = x.view();
-        Matrix target = pieces.view();
-        part.data += r * part.stride;
-        target.data += r * target.stride;
-        cpu->linear(part.top(n), *packed, nullptr, false, target.top(n));
-        r += n;
-      }
-      ASSERT_TRUE(same_bits(pieces.values(), expected)) << "in pieces";
-    }
+    const Tensor weight = random_weight(random, 330, 700);
+    testing::expect_rows_independent(
+        random, [](int threads) { return make_cpu_backend(threads); },
+        [&](Backend& cpu) { return cpu.pack_linear(weight, format); }, {1, 2, 5, 6, 12, 13, 40, 260});
   }
 }
 

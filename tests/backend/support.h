@@ -3,7 +3,9 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
+#include <initializer_list>
 #include <limits>
 #include <memory>
 #include <random>
@@ -97,6 +99,36 @@ inline std::vector<SequenceRows> random_cut(Random& random, const SequenceRows& 
     t += n;
   }
   return out;
+}
+
+/// A product's rows are the same to the bit on any number of threads, and in pieces of any of these sizes.
+/// backend(threads) makes a backend, pack(backend) the weight [out, 700].
+template <typename MakeBackend, typename Pack>
+void expect_rows_independent(Random& random, MakeBackend backend, Pack pack, std::initializer_list<int64_t> pieces_of) {
+  constexpr int64_t kIn = 700;
+  constexpr int64_t kOut = 330;
+  constexpr int64_t kRows = 530;
+  Rows x = Rows::normals(random, kRows, kIn);
+  std::vector<float> expected;
+  for (int threads = 1; threads <= 8; ++threads) {
+    const std::unique_ptr<Backend> cpu = backend(threads);
+    const std::unique_ptr<LinearWeight> packed = pack(*cpu);
+    Rows y(kRows, kOut);
+    cpu->linear(x.view(), *packed, nullptr, false, y.view());
+    if (threads == 1) {
+      expected = y.values();
+    } else {
+      ASSERT_TRUE(same_bits(y.values(), expected)) << threads << " threads";
+    }
+    if (threads > 3) continue;
+    Rows pieces(kRows, kOut);
+    for (int64_t r = 0; r < kRows;) {
+      const int64_t n = std::min(kRows - r, random.pick(pieces_of));
+      cpu->linear(x.view().below(r, n), *packed, nullptr, false, pieces.view().below(r, n));
+      r += n;
+    }
+    ASSERT_TRUE(same_bits(pieces.values(), expected)) << "in pieces";
+  }
 }
 
 }  // namespace bamba::backend::testing
