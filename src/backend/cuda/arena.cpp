@@ -81,11 +81,6 @@ void Arena::give_back(void* memory) noexcept {
   gaps_[offset] = size;
 }
 
-size_t Arena::used() const {
-  const std::lock_guard lock(mutex_);
-  return used_;
-}
-
 std::shared_ptr<void> take_shared(const std::shared_ptr<Arena>& arena, size_t bytes) {
   return {arena->take(bytes), [arena](void* memory) { arena->give_back(memory); }};
 }

@@ -25,13 +25,10 @@ class Arena {
   void* take(size_t bytes);
   void give_back(void* memory) noexcept;
 
-  size_t bytes() const { return bytes_; }
-  size_t used() const;
-
  private:
   void* base_ = nullptr;
   size_t bytes_ = 0;
-  mutable std::mutex mutex_;
+  std::mutex mutex_;
   size_t used_ = 0;
   std::map<size_t, size_t> gaps_;   // offset, bytes
   std::map<size_t, size_t> taken_;  // offset, bytes

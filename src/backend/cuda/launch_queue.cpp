@@ -130,7 +130,6 @@ void LaunchQueue::run_list() {
     check(made, "cudaGraphInstantiate");
   }
   BAMBA_CUDA_CHECK(cudaGraphLaunch(known->executable, stream_));
-  ++replays_;
 }
 
 }  // namespace bamba::backend::cuda

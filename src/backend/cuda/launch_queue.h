@@ -53,8 +53,6 @@ class LaunchQueue {
   void finish();
 
   cudaStream_t stream() const { return stream_; }
-  /// Flushes that ran as a graph, for tests.
-  int64_t replays() const { return replays_; }
 
  private:
   static constexpr size_t kAlign = 16;
@@ -106,7 +104,6 @@ class LaunchQueue {
   size_t operations_ = 0;
   std::vector<Graph> graphs_;
   uint64_t clock_ = 0;
-  int64_t replays_ = 0;
 };
 
 }  // namespace bamba::backend::cuda
