@@ -76,9 +76,17 @@ void LaunchQueue::flush() {
     staged_ = 0;
     recent_.clear();
   }
-  if (operations_ > 0) run_list();
-  list_.clear();
-  operations_ = 0;
+  const auto forget = [&] {
+    list_.clear();
+    operations_ = 0;
+  };
+  try {
+    if (operations_ > 0) run_list();
+  } catch (...) {  // what could not be launched is not tried again with the next pass
+    forget();
+    throw;
+  }
+  forget();
 }
 
 void LaunchQueue::finish() {
