@@ -2,19 +2,18 @@
 #include <cuda_bf16.h>
 
 #include <algorithm>
-#include <bit>
-#include <cmath>
-#include <cstring>
 #include <vector>
 
-#include "backend/cuda/attention.h"
 #include "backend/cuda/best_columns.h"
 #include "backend/cuda/check.h"
 #include "backend/cuda/conv.h"
 #include "backend/cuda/cuda_roof.h"
 #include "backend/cuda/cuda_weight.h"
 #include "backend/cuda/elementwise.h"
+#include "backend/cuda/linear_products.h"
 #include "backend/cuda/norm.h"
+#include "backend/cuda/operation_lists.h"
+#include "backend/cuda/paged_attention.h"
 #include "backend/cuda/quantized_rows.h"
 #include "backend/cuda/rope.h"
 #include "backend/cuda/scan.h"
@@ -25,68 +24,14 @@ namespace {
 
 using namespace cuda;  // NOLINT: this file is the CUDA backend
 
-/// Arguments whose padding is zero too: the queue compares them byte by byte.
-template <typename Arguments>
-Arguments blank() {
-  Arguments arguments;
-  std::memset(static_cast<void*>(&arguments), 0, sizeof(arguments));
-  return arguments;
-}
-
-template <typename T>
-T* as(float* data) {
-  return reinterpret_cast<T*>(data);
-}
-
-/// Calls body with a value of the matrix's element type.
-template <typename Body>
-void with_element(Element element, Body body) {
-  if (element == Element::f32) {
-    body(float());
-  } else {
-    body(__nv_bfloat16());
-  }
-}
-
-struct GemmCall {
-  CublasGemm* gemm;
-  GemmArguments arguments;
-};
-void run_gemm(cudaStream_t stream, const GemmCall& call) {
-  call.gemm->run(stream, call.arguments);
-}
-
-template <typename T>
-struct SpansCall {
-  AttentionArguments<T> attention;
-  SpansArguments spans;
-};
-template <typename T>
-void run_spans(cudaStream_t stream, const SpansCall<T>& call) {
-  attention_spans(stream, call.attention, call.spans);
-}
-
-/// Sequences with more new tokens take the prompts' attention kernel.
-constexpr int64_t kSpanCount = 16;
-/// The most scratch memory that products with quantized weights unpack into, and that attention by spans takes.
-constexpr size_t kUnpackedBytes = size_t{128} << 20;
-constexpr size_t kSpansBytes = size_t{256} << 20;
-
-/// A bound of a length that grows token by token: the next of four steps in each power of two, so that it changes
-/// rarely and a graph serves many steps.
-int64_t length_bound(int64_t length) {
-  constexpr int64_t kLeast = 1024;
-  if (length <= kLeast) return kLeast;
-  const auto step = static_cast<int64_t>(std::bit_floor(static_cast<uint64_t>(length - 1))) / 4;
-  return (length + step - 1) / step * step;
-}
-
 class CudaBackend final : public Backend {
  public:
   explicit CudaBackend(const CudaOptions& options)
       : element_(options.activations == ActivationFormat::bf16 ? Element::bf16 : Element::f32),
-        bit_exact_(options.bit_exact),
         context_(options),
+        lists_(context_),
+        products_(context_, options.bit_exact),
+        attention_(context_, options.bit_exact),
         cpu_(make_cpu_backend(0)) {}
 
   std::string_view name() const override { return "cuda"; }
@@ -199,8 +144,8 @@ class CudaBackend final : public Backend {
     if (out.rows == 0) return;
     auto arguments = blank<WeightRowsArguments>();
     arguments.weight = device_weight(table);
-    make_room(0, ids.size_bytes());
-    arguments.ids = stage(ids);
+    lists_.make_room(0, ids.size_bytes());
+    arguments.ids = lists_.stage(ids);
     arguments.rows = out.rows;
     arguments.out = out.data;
     arguments.out_element = out.element;
@@ -208,15 +153,7 @@ class CudaBackend final : public Backend {
     context_.queue.push(&weight_rows, arguments);
   }
 
-  void linear(Matrix in, std::span<const LinearOp> ops) override {
-    const int64_t at_once = bit_exact_ && in.element == Element::bf16 ? kSkinnyRows : in.rows;
-    for (const LinearOp& op : ops) {
-      for (int64_t first = 0; first < in.rows; first += at_once) {
-        const int64_t rows = std::min(at_once, in.rows - first);
-        product(in.below(first, rows), {op.weight, op.bias, op.accumulate, op.out.below(first, rows)});
-      }
-    }
-  }
+  void linear(Matrix in, std::span<const LinearOp> ops) override { products_.linear(in, ops); }
 
   void rms_norm(Matrix in, const float* weight, float eps, Matrix out) override {
     if (in.rows == 0) return;
@@ -289,12 +226,12 @@ class CudaBackend final : public Backend {
       auto arguments = blank<ConvArguments<T>>();
       arguments.in = as<T>(in.data);
       arguments.in_stride = in.stride;
-      make_room(sequences.size());
-      arguments.sequences = stage(sequences);
+      lists_.make_room(sequences.size());
+      arguments.sequences = lists_.stage(sequences);
       arguments.n_sequences = std::ssize(sequences);
       arguments.rows = in.rows;
       arguments.max_count = most_new_tokens(sequences);
-      arguments.windows = stage(windows);
+      arguments.windows = lists_.stage(windows);
       arguments.weight = weight;
       arguments.bias = bias;
       arguments.shape = shape;
@@ -316,12 +253,12 @@ class CudaBackend final : public Backend {
       arguments.xbc_stride = xbc.stride;
       arguments.dt = as<T>(dt.data);
       arguments.dt_stride = dt.stride;
-      make_room(sequences.size());
-      arguments.sequences = stage(sequences);
+      lists_.make_room(sequences.size());
+      arguments.sequences = lists_.stage(sequences);
       arguments.n_sequences = std::ssize(sequences);
       arguments.rows = xbc.rows;
       arguments.max_count = most;
-      arguments.states = stage(states);
+      arguments.states = lists_.stage(states);
       arguments.a = a;
       arguments.d = d;
       arguments.dt_bias = dt_bias;
@@ -348,8 +285,8 @@ class CudaBackend final : public Backend {
       arguments.rows = heads.rows;
       arguments.shape = AttentionShape{n_heads, n_heads, head_dim, rotary_dim, KvFormat::f32};
       const std::span<const float> table(cos_sin, static_cast<size_t>(heads.rows * rotary_dim));
-      make_room(0, table.size_bytes());
-      arguments.cos_sin = stage(table);
+      lists_.make_room(0, table.size_bytes());
+      arguments.cos_sin = lists_.stage(table);
       context_.queue.push(&rope<T>, arguments);
     });
   }
@@ -360,262 +297,34 @@ class CudaBackend final : public Backend {
 
   void kv_append(Matrix keys, Matrix values, std::span<const SequenceRows> sequences,
                  std::span<float* const* const> pages, AttentionShape shape) override {
-    if (keys.rows == 0) return;
-    row_sequence_.assign(static_cast<size_t>(keys.rows), -1);
-    for (size_t s = 0; s < sequences.size(); ++s) {
-      std::fill_n(row_sequence_.begin() + sequences[s].first, sequences[s].count, static_cast<int32_t>(s));
-    }
-    with_element(keys.element, [&]<typename T>(T) {
-      auto arguments = blank<RopeArguments<T>>();
-      arguments.keys = as<T>(keys.data);
-      arguments.key_stride = keys.stride;
-      arguments.values = as<T>(values.data);
-      arguments.value_stride = values.stride;
-      arguments.rows = keys.rows;
-      arguments.shape = shape;
-      arguments.shape.rotary_dim = 0;  // they have been turned
-      make_room(sequences.size(), row_sequence_.size() * sizeof(int32_t) + table_bytes(sequences));
-      arguments.row_sequence = stage_list(row_sequence_);
-      arguments.sequences = stage_paged(sequences, pages);
-      context_.queue.push(&rope<T>, arguments);
-    });
+    attention_.kv_append(keys, values, sequences, pages, shape);
   }
   void kv_read(float* const* pages, int64_t tokens, AttentionShape shape, float* keys, float* values) override {
-    if (tokens == 0) return;
-    const size_t bytes = static_cast<size_t>(shape.n_kv_heads * tokens * shape.head_dim) * sizeof(float);
-    auto* memory = static_cast<float*>(context_.scratch(CudaContext::copies, 2 * bytes));
-    const KvCopyArguments arguments{stage_table(pages, tokens), tokens, shape};
-    context_.queue.flush();
-    cuda::kv_read(context_.stream, arguments, memory, memory + bytes / sizeof(float));
-    context_.download(keys, memory, bytes);
-    context_.download(values, memory + bytes / sizeof(float), bytes);
+    attention_.kv_read(pages, tokens, shape, keys, values);
   }
   void kv_write(float* const* pages, int64_t tokens, AttentionShape shape, const float* keys,
                 const float* values) override {
-    if (tokens == 0) return;
-    const size_t bytes = static_cast<size_t>(shape.n_kv_heads * tokens * shape.head_dim) * sizeof(float);
-    auto* memory = static_cast<float*>(context_.scratch(CudaContext::copies, 2 * bytes));
-    const KvCopyArguments arguments{stage_table(pages, tokens), tokens, shape};
-    context_.queue.flush();
-    BAMBA_CUDA_CHECK(cudaMemcpyAsync(memory, keys, bytes, cudaMemcpyHostToDevice, context_.stream));
-    BAMBA_CUDA_CHECK(
-        cudaMemcpyAsync(memory + bytes / sizeof(float), values, bytes, cudaMemcpyHostToDevice, context_.stream));
-    cuda::kv_write(context_.stream, arguments, memory, memory + bytes / sizeof(float));
-    context_.queue.finish();
+    attention_.kv_write(pages, tokens, shape, keys, values);
   }
-
   void attention(Matrix queries, std::span<const SequenceRows> sequences, std::span<float* const* const> pages,
                  AttentionShape shape, Matrix out) override {
-    if (queries.rows == 0) return;
-    with_element(queries.element, [&]<typename T>(T) {
-      auto arguments = blank<AttentionArguments<T>>();
-      arguments.queries = as<T>(queries.data);
-      arguments.query_stride = queries.stride;
-      arguments.out = as<T>(out.data);
-      arguments.out_stride = out.stride;
-      arguments.shape = shape;
-      // Prompts and decoding sequences of one pass are separate lists.
-      const bool tiles = !bit_exact_ && attention_prefill_runs(arguments);
-      long_.clear();
-      long_pages_.clear();
-      short_.clear();
-      short_pages_.clear();
-      for (size_t s = 0; s < sequences.size(); ++s) {
-        const bool is_long = tiles && sequences[s].count > kSpanCount;
-        (is_long ? long_ : short_).push_back(sequences[s]);
-        (is_long ? long_pages_ : short_pages_).push_back(pages[s]);
-      }
-      if constexpr (std::is_same_v<T, __nv_bfloat16>) {  // the prompts' kernel is for tensor cores
-        if (!long_.empty()) {
-          arguments.sequences = stage_paged(long_, long_pages_);
-          const auto list = attention_tiles(long_, shape, kPrefillTileRows);
-          arguments.tiles = stage(std::span<const AttentionTile>(list));
-          arguments.n_tiles = std::ssize(list);
-          context_.queue.push(&attention_prefill<T>, arguments);
-        }
-      }
-      if (!short_.empty()) attention_by_spans(arguments);
-    });
+    attention_.attention(queries, sequences, pages, shape, out);
   }
-
   void attention_weights(Matrix queries, SequenceRows sequence, float* const* pages, AttentionShape shape, float* host,
                          int64_t head_stride, int64_t row_stride) override {
-    const int64_t total = sequence.start + sequence.count;
-    const size_t bytes = static_cast<size_t>(shape.n_heads * sequence.count * total) * sizeof(float);
-    with_element(queries.element, [&]<typename T>(T) {
-      auto arguments = blank<AttentionWeightsArguments<T>>();
-      arguments.queries = as<T>(queries.data);
-      arguments.query_stride = queries.stride;
-      arguments.sequence = sequence;
-      arguments.pages = stage_table(pages, total);
-      arguments.shape = shape;
-      arguments.weights = static_cast<float*>(context_.scratch(CudaContext::copies, bytes));
-      arguments.head_stride = sequence.count * total;
-      arguments.row_stride = total;
-      context_.queue.push(&cuda::attention_weights<T>, arguments);
-      host_weights_.resize(bytes / sizeof(float));
-      context_.download(host_weights_.data(), arguments.weights, bytes);
-    });
-    for (int64_t h = 0; h < shape.n_heads; ++h) {
-      for (int64_t t = 0; t < sequence.count; ++t) {
-        std::copy_n(host_weights_.data() + (h * sequence.count + t) * total, total,
-                    host + h * head_stride + t * row_stride);
-      }
-    }
+    attention_.attention_weights(queries, sequence, pages, shape, host, head_stride, row_stride);
   }
 
  private:
   static size_t row_bytes(int64_t floats) { return static_cast<size_t>(floats) * sizeof(float); }
 
-  static int64_t most_new_tokens(std::span<const SequenceRows> sequences) {
-    int64_t most = 0;
-    for (const SequenceRows& rows : sequences) most = std::max(most, rows.count);
-    return most;
-  }
-
-  /// Device copy of a list that operations pushed from now on read; make_room() comes first.
-  template <typename Value>
-  std::remove_const_t<Value>* stage(std::span<Value> values) {
-    using Plain = std::remove_const_t<Value>;
-    return context_.queue.stage(std::span<const Plain>(values.data(), values.size()));
-  }
-  template <typename Value>
-  Value* stage_list(const std::vector<Value>& values) {
-    return context_.queue.stage(std::span<const Value>(values));
-  }
-  /// For `bytes` more than what an operation stages for each sequence.
-  void make_room(size_t sequences, size_t bytes = 0) {
-    constexpr size_t kLists = 8;
-    context_.queue.make_room(sequences * (sizeof(SequenceRows) + 2 * sizeof(float*)) + bytes, kLists);
-  }
-
-  static size_t pages_of(int64_t tokens) { return static_cast<size_t>((tokens + kPageTokens - 1) / kPageTokens); }
-  float* const* stage_table(float* const* pages, int64_t tokens) {
-    context_.queue.make_room(pages_of(tokens) * sizeof(float*), 1);
-    return stage(std::span<float* const>(pages, pages_of(tokens)));
-  }
-  /// What stage_paged() stages beside the sequences.
-  static size_t table_bytes(std::span<const SequenceRows> sequences) {
-    size_t bytes = 0;
-    for (const SequenceRows& rows : sequences) bytes += pages_of(length_bound(rows.start + rows.count)) + 2;
-    return bytes * sizeof(float*);
-  }
-
-  /// The sequences and their page tables. Each table has room for as many pages as length_bound allows, so that what
-  /// is staged after it stays at its place while a sequence grows.
-  PagedSequences stage_paged(std::span<const SequenceRows> sequences, std::span<float* const* const> pages) {
-    tables_.clear();
-    for (size_t s = 0; s < sequences.size(); ++s) {
-      const int64_t tokens = sequences[s].start + sequences[s].count;
-      table_.assign(pages_of(length_bound(tokens)), nullptr);
-      std::copy_n(pages[s], pages_of(tokens), table_.begin());
-      tables_.push_back(stage_list(table_));
-    }
-    return {stage(sequences), stage_list(tables_)};
-  }
-
-  template <typename T>
-  void attention_by_spans(AttentionArguments<T> arguments) {
-    const int64_t tile_rows = span_tile_rows<T>(arguments.shape, most_new_tokens(short_));
-    const auto list = attention_tiles(short_, arguments.shape, tile_rows);
-    make_room(short_.size(), table_bytes(short_) + list.size() * sizeof(AttentionTile));
-    arguments.sequences = stage_paged(short_, short_pages_);
-    arguments.tiles = stage_list(list);
-    arguments.n_tiles = std::ssize(list);
-    int64_t longest = 0;
-    for (const SequenceRows& rows : short_) longest = std::max(longest, rows.start + rows.count);
-    auto call = blank<SpansCall<T>>();
-    call.attention = arguments;
-    call.spans.tile_rows = tile_rows;
-    call.spans.max_tokens = length_bound(longest);
-    const size_t all =
-        attention_spans_workspace_bytes<T>(arguments.shape, arguments.n_tiles, tile_rows, call.spans.max_tokens);
-    const size_t one = attention_spans_workspace_bytes<T>(arguments.shape, 1, tile_rows, call.spans.max_tokens);
-    call.spans.workspace_bytes = std::max(one, std::min(all, kSpansBytes));
-    call.spans.workspace = context_.scratch(CudaContext::spans, call.spans.workspace_bytes);
-    context_.queue.push(&run_spans<T>, call);
-  }
-
-  void product(Matrix in, const LinearOp& op) {
-    if (in.rows == 0) return;
-    const DeviceWeight& weight = device_weight(*op.weight);
-    auto few = blank<SkinnyArguments>();
-    few.weight = weight;
-    few.in = in.data;
-    few.in_element = in.element;
-    few.in_stride = in.stride;
-    few.rows = in.rows;
-    few.out = op.out.data;
-    few.out_element = op.out.element;
-    few.out_stride = op.out.stride;
-    few.bias = op.bias;
-    few.accumulate = op.accumulate;
-    few.workspace = context_.skinny_workspace();
-    // Fetches its first weights while the norm or activation before it runs.
-    few.overlap_previous = true;
-    // In f32, the mode for checking, one kernel serves any number of rows: a row's bits do not depend on it.
-    if (in.rows <= kSkinnyRows || in.element == Element::f32) {
-      context_.queue.push(&skinny_linear, few);
-      return;
-    }
-    constexpr int64_t kBytes = 2;
-    if (weight.kind == WeightKind::bf16) {
-      gemm(in, op, weight.codes, weight.pitch / kBytes, 0, weight.out);
-      return;
-    }
-    // Other formats are unpacked, as many outputs at a time as scratch memory holds, into what cuBLASLt multiplies.
-    const int64_t pitch = (weight.in + 7) / 8 * 8;
-    const int64_t at_once = std::max<int64_t>(64, static_cast<int64_t>(kUnpackedBytes) / (pitch * kBytes));
-    for (int64_t first = 0; first < weight.out; first += at_once) {
-      const int64_t count = std::min(at_once, weight.out - first);
-      auto rows = blank<WeightRowsArguments>();
-      rows.weight = weight;
-      rows.first = first;
-      rows.rows = count;
-      rows.out = context_.scratch(CudaContext::unpacked, kUnpackedBytes + static_cast<size_t>(64 * pitch * kBytes));
-      rows.out_element = Element::bf16;
-      rows.out_stride = pitch;
-      context_.queue.push(&weight_rows, rows);
-      gemm(in, op, rows.out, pitch, first, count);
-    }
-  }
-
-  /// Outputs [first, first + count) of a product, whose weights stand at `codes`.
-  void gemm(Matrix in, const LinearOp& op, const void* codes, int64_t stride, int64_t first, int64_t count) {
-    auto call = blank<GemmCall>();
-    call.gemm = &context_.gemm;
-    GemmArguments& arguments = call.arguments;
-    arguments.type = GemmType::bf16;
-    arguments.in = in.data;
-    arguments.in_stride = in.stride;
-    arguments.rows = in.rows;
-    arguments.weight = codes;
-    arguments.weight_stride = stride;
-    arguments.outputs = count;
-    arguments.inputs = in.cols;
-    arguments.out = op.out.at(0, first);
-    arguments.out_element = op.out.element;
-    arguments.out_stride = op.out.stride;
-    arguments.bias = op.bias != nullptr ? op.bias + first : nullptr;
-    arguments.accumulate = op.accumulate;
-    context_.queue.push(&run_gemm, call);
-  }
-
   Element element_;
-  bool bit_exact_;
   CudaContext context_;
-  std::unique_ptr<Backend> cpu_;  // packs quantized weights
-
-  // Host-side lists, kept for their memory.
-  std::vector<int32_t> row_sequence_;
-  std::vector<SequenceRows> long_;
-  std::vector<float* const*> long_pages_;
-  std::vector<SequenceRows> short_;
-  std::vector<float* const*> short_pages_;
-  std::vector<float*> table_;
-  std::vector<float* const*> tables_;
-  std::vector<float> host_weights_;
-  std::vector<int32_t> host_columns_;
+  OperationLists lists_;
+  LinearProducts products_;
+  PagedAttention attention_;
+  std::unique_ptr<Backend> cpu_;       // packs quantized weights
+  std::vector<int32_t> host_columns_;  // kept for its memory
 };
 
 }  // namespace
