@@ -96,6 +96,103 @@ INSTANTIATE_TEST_SUITE_P(Formats, CudaWeights,
                            return std::string(weight_format_name(format.param));
                          });
 
+/// A model's operations in one queue, whose kernels begin before those in front have ended, against the same ones each
+/// alone on the GPU: not a bit may differ, whether launched one by one or from a graph.
+TEST(CudaBackend, OperationsOverlapWithTheSameBits) {
+  BAMBA_SKIP_WITHOUT_GPU();
+  constexpr int64_t kWidth = 512;
+  constexpr int64_t kInner = 1024;
+  constexpr int64_t kLayers = 6;
+  const ScanShape scan{16, 64, 1, 128, 64, 0.0f, INFINITY};
+  const int64_t channels = kInner + 2 * scan.d_state;
+  const int64_t projected = kInner + channels + scan.n_heads;
+  for (const WeightFormat format : {WeightFormat::bf16, WeightFormat::q4}) {
+    const auto gpu = cuda_backend(ActivationFormat::bf16);
+    std::mt19937 engine(7);
+    const auto weight = [&](int64_t out, int64_t in) {
+      return gpu->pack_linear(Tensor::from(normals(engine, static_cast<size_t>(out * in), 0.05f), {out, in}), format);
+    };
+    const auto vector = [&](int64_t n) { return gpu->upload_vector(normals(engine, static_cast<size_t>(n))); };
+    const auto in_proj = weight(projected, kWidth);
+    const auto out_proj = weight(kWidth, kInner);
+    const auto gate_proj = weight(kInner, kWidth);
+    const auto up_proj = weight(kInner, kWidth);
+    const Buffer norm = vector(kWidth);
+    const Buffer inner_norm = vector(kInner);
+    const Buffer taps = vector(channels * 4);
+    const Buffer heads = gpu->upload_vector(std::vector<float>(static_cast<size_t>(scan.n_heads), -0.5f));
+    for (const int64_t rows : {1, 3}) {
+      SCOPED_TRACE(::testing::Message() << weight_format_name(format) << ", " << rows << " rows");
+      const auto first = normals(engine, static_cast<size_t>(rows * kWidth));
+      std::vector<SequenceRows> sequences;
+      for (int64_t r = 0; r < rows; ++r) sequences.push_back({r, 1, 0});
+      const auto matrix = [&](Buffer& memory, int64_t cols, Element element) {
+        memory = gpu->allocate(static_cast<size_t>(rows * cols) * sizeof(float));
+        return Matrix{memory.floats(), rows, cols, cols, element};
+      };
+      const auto run = [&](bool alone, int times) {
+        Buffer memory[8];
+        const Matrix hidden = matrix(memory[0], kWidth, Element::f32);
+        const Matrix normed = matrix(memory[1], kWidth, Element::bf16);
+        const Matrix wide = matrix(memory[2], projected, Element::bf16);
+        const Matrix convolved = matrix(memory[3], channels, Element::bf16);
+        const Matrix mixed = matrix(memory[4], kInner, Element::bf16);
+        const Matrix gate = matrix(memory[5], kInner, Element::bf16);
+        const Matrix up = matrix(memory[6], kInner, Element::bf16);
+        std::vector<Buffer> states;
+        std::vector<float*> windows;
+        std::vector<float*> memories;
+        for (int64_t r = 0; r < rows; ++r) {
+          states.push_back(gpu->allocate(static_cast<size_t>(channels * 4) * sizeof(float)));
+          windows.push_back(states.back().floats());
+          states.push_back(gpu->allocate(static_cast<size_t>(kInner * scan.d_state) * sizeof(float)));
+          memories.push_back(states.back().floats());
+        }
+        gpu->upload_rows(first.data(), kWidth, hidden);
+        const auto next = [&] {
+          if (alone) gpu->finish();
+        };
+        for (int step = 0; step < times; ++step) {
+          for (int64_t layer = 0; layer < kLayers; ++layer) {
+            gpu->rms_norm(hidden, norm.floats(), 1e-5f, normed);
+            next();
+            gpu->linear(normed, *in_proj, nullptr, false, wide);
+            next();
+            gpu->causal_conv(wide.columns(kInner, channels), sequences, windows, taps.floats(), nullptr,
+                             ConvShape{channels, 4}, Activation::silu, convolved);
+            next();
+            gpu->selective_scan(convolved, wide.columns(kInner + channels, scan.n_heads), sequences, memories,
+                                heads.floats(), heads.floats(), heads.floats(), scan, ScanForm::recurrent, mixed);
+            next();
+            gpu->gated_rms_norm(mixed, wide.columns(0, kInner), inner_norm.floats(), 1e-5f, 1);
+            next();
+            gpu->linear(mixed, *out_proj, nullptr, true, hidden);
+            next();
+            gpu->rms_norm(hidden, norm.floats(), 1e-5f, normed);
+            next();
+            const LinearOp ops[] = {{gate_proj.get(), nullptr, false, gate}, {up_proj.get(), nullptr, false, up}};
+            gpu->linear(normed, ops);
+            next();
+            gpu->gated_activation(gate, up, Activation::silu);
+            next();
+            gpu->linear(gate, *out_proj, nullptr, true, hidden);
+            next();
+          }
+          gpu->finish();
+        }
+        std::vector<float> result(first.size());
+        gpu->download_rows(hidden, result.data(), kWidth);
+        return result;
+      };
+      for (const int times : {1, 5}) {  // from the second on as a graph
+        const auto expected = run(true, times);
+        for (const float v : expected) ASSERT_TRUE(std::isfinite(v));
+        for (int i = 0; i < 5; ++i) ASSERT_EQ(run(false, times), expected) << times << " steps, run " << i;
+      }
+    }
+  }
+}
+
 TEST(CudaBackend, HalvesAreRefused) {
   BAMBA_SKIP_WITHOUT_GPU();
   const auto gpu = cuda_backend(ActivationFormat::bf16);

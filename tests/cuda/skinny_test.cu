@@ -1,6 +1,7 @@
 #include "backend/cuda/skinny.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <memory>
 
@@ -242,10 +243,100 @@ TEST(CudaSkinny, ReplaysFromAGraphAndOverlapsWithTheSameBits) {
   BAMBA_CUDA_CHECK(cudaStreamDestroy(stream));
 }
 
+/// Products in one launch: each against the reference and, for fewer rows, against its own bits; outputs of odd
+/// numbers and places, biases and sums of which only some products have any.
+TEST(CudaSkinny, ProductsShareALaunch) {
+  BAMBA_SKIP_WITHOUT_GPU();
+  std::mt19937 engine(5);
+  constexpr int64_t kMost = 32;
+  for (const Kind kind : testing::kKinds) {
+    if (kind == Kind::f32) continue;
+    for (const auto& [outs, in] :
+         {std::pair<std::vector<int64_t>, int64_t>{{300, 5, 129}, 2064}, {{1024, 640}, 4096}, {{7, 64, 65, 1}, 64}}) {
+      SCOPED_TRACE(testing::name(kind) + ", " + std::to_string(outs.size()) + " of " + std::to_string(in));
+      Workspace workspace;
+      const Rows<__nv_bfloat16> rows(kMost, in, 8, engine);
+      std::vector<testing::TestWeight> weights;
+      std::vector<std::vector<float>> biases;
+      std::vector<std::vector<float>> before;
+      for (const int64_t out : outs) {
+        weights.push_back(testing::make_weight(kind, out, in, 16, engine));
+        biases.push_back(testing::normals(engine, static_cast<size_t>(out)));
+        before.push_back(testing::normals(engine, static_cast<size_t>(kMost * (out + 3))));
+      }
+      const auto run = [&](int64_t count) {
+        std::vector<std::unique_ptr<DeviceVector<float>>> memory;
+        std::vector<std::unique_ptr<DeviceVector<float>>> added;
+        SkinnyList list;
+        for (size_t i = 0; i < outs.size(); ++i) {
+          SkinnyArguments& a = list.products[list.count++];
+          a.weight = weights[i].device;
+          a.in = rows.device->data() + (kMost - count) * rows.stride;
+          a.in_stride = rows.stride;
+          a.rows = count;
+          a.workspace = workspace.data();
+          a.out_element = Element::f32;
+          a.out_stride = outs[i] + 3;
+          a.accumulate = i % 2 == 1;
+          memory.push_back(std::make_unique<DeviceVector<float>>(
+              a.accumulate ? std::vector<float>(before[i].end() - count * a.out_stride, before[i].end())
+                           : std::vector<float>(static_cast<size_t>(count * a.out_stride), NAN)));
+          a.out = memory.back()->data();
+          if (i % 3 == 0) {
+            added.push_back(std::make_unique<DeviceVector<float>>(biases[i]));
+            a.bias = added.back()->data();
+          }
+        }
+        skinny_linears(nullptr, list);
+        std::vector<std::vector<float>> results;
+        for (size_t i = 0; i < outs.size(); ++i) {
+          results.push_back(memory[i]->host());
+        }
+        return results;
+      };
+      const auto all = run(kMost);
+      for (size_t i = 0; i < outs.size(); ++i) {
+        const auto reference = testing::multiply(rows.values, kMost, weights[i].values, outs[i], in);
+        for (int64_t r = 0; r < kMost; ++r) {
+          for (int64_t o = 0; o < outs[i] + 3; ++o) {
+            const auto at = static_cast<size_t>(r * (outs[i] + 3) + o);
+            if (o >= outs[i]) {  // nothing is written past a row
+              ASSERT_TRUE(i % 2 == 1 ? all[i][at] == before[i][at] : std::isnan(all[i][at])) << i << ", row " << r;
+              continue;
+            }
+            const auto from = static_cast<size_t>(r * outs[i] + o);
+            double expected = reference.result[from];
+            double magnitude = reference.magnitude[from];
+            for (const double more : {i % 3 == 0 ? static_cast<double>(biases[i][static_cast<size_t>(o)]) : 0.0,
+                                      i % 2 == 1 ? static_cast<double>(before[i][at]) : 0.0}) {
+              expected += more;
+              magnitude += std::abs(more);
+            }
+            ASSERT_NEAR(static_cast<double>(all[i][at]), expected,
+                        testing::tolerance(magnitude, expected, in, Element::f32))
+                << "product " << i << ", row " << r << ", output " << o;
+          }
+        }
+      }
+      for (const int64_t count : {1, 8, 9, 17}) {
+        const auto some = run(count);
+        for (size_t i = 0; i < outs.size(); ++i) {
+          const int64_t stride = outs[i] + 3;
+          for (int64_t r = 0; r < count; ++r) {
+            ASSERT_TRUE(same_bits(some[i].data() + r * stride, all[i].data() + (kMost - count + r) * stride, outs[i]))
+                << count << " rows, product " << i << ", row " << r;
+          }
+        }
+      }
+      EXPECT_TRUE(workspace.counters_are_zero());
+    }
+  }
+}
+
 TEST(CudaSkinny, PlansCoverEveryUnitOnce) {
-  for (const int64_t out : {1, 128, 129, 4096, 16768, 28672, 128256}) {
+  for (const int64_t tiles : {1, 2, 32, 131, 224, 1002}) {
     for (const int64_t in : {8, 64, 4096, 8192, 14336}) {
-      const SkinnyPlan plan = plan_skinny(out, in, 64, 132);
+      const SkinnyPlan plan = plan_skinny(tiles, in, 64, 132);
       EXPECT_LE(plan.blocks, 132);
       EXPECT_GE(int64_t{plan.blocks} * plan.per_block, int64_t{plan.tiles} * plan.chunks);
       EXPECT_LT(int64_t{plan.blocks - 1} * plan.per_block, int64_t{plan.tiles} * plan.chunks);

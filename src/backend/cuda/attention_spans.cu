@@ -7,7 +7,6 @@
 #include <string>
 
 #include "backend/cuda/attention_rows.cuh"
-#include "backend/cuda/check.h"
 #include "backend/cuda/early_launch.cuh"
 #include "backend/cuda/elementwise_pack.cuh"
 
@@ -23,6 +22,7 @@ constexpr int kLaneDims = kMaxDim / 32;
 template <typename Element>
 __global__ __launch_bounds__(kWarps * 32) void merge_kernel(AttentionArguments<Element> a, SpanSums sums) {
   let_next_begin();
+  wait_for_previous();
   __shared__ float outputs[kWarps][kMaxDim];
   __shared__ float totals[kWarps];
   __shared__ float maxima[kWarps];
@@ -126,8 +126,7 @@ void attention_spans(cudaStream_t stream, const AttentionArguments<Element>& all
     if (!done) launch_spans_general(stream, a, sums);
     const dim3 grid(static_cast<unsigned>(a.n_tiles), static_cast<unsigned>(a.shape.n_kv_heads),
                     static_cast<unsigned>(spans.tile_rows));
-    merge_kernel<Element><<<grid, kWarps * 32, 0, stream>>>(a, sums);
-    BAMBA_CUDA_CHECK_LAUNCH();
+    launch_early(stream, merge_kernel<Element>, grid, kWarps * 32, 0, a, sums);
   }
 }
 

@@ -1,7 +1,7 @@
 // Spans of keys for any shape and format, in f32 arithmetic. Right first: it is what the fast kernels are held against.
 #include "backend/cuda/attention_rows.cuh"
 #include "backend/cuda/attention_spans.cuh"
-#include "backend/cuda/check.h"
+#include "backend/cuda/early_launch.cuh"
 #include "backend/cuda/elementwise_pack.cuh"
 #include "backend/cuda/kv_pages_layout.cuh"
 
@@ -42,6 +42,8 @@ template <typename Element, typename PageElement>
 __global__ __launch_bounds__(kThreads) void spans_kernel(AttentionArguments<Element> a, SpanSums target) {
   extern __shared__ float memory[];
   __shared__ float weights[kRows][kKeys + 1];
+  let_next_begin();
+  wait_for_previous();
   const int tile = static_cast<int>(blockIdx.x);
   const int kv_head = static_cast<int>(blockIdx.y);
   const int span = static_cast<int>(blockIdx.z);
@@ -164,9 +166,8 @@ void launch_spans_general(cudaStream_t stream, const AttentionArguments<Element>
   with_page_element(a.shape.kv, [&]<typename PageElement>(PageElement) {
     auto* kernel = spans_kernel<Element, PageElement>;
     BAMBA_CUDA_CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes(kMaxDim)));
-    kernel<<<grid, kThreads, static_cast<size_t>(bytes), stream>>>(a, sums);
+    launch_early(stream, kernel, grid, kThreads, static_cast<size_t>(bytes), a, sums);
   });
-  BAMBA_CUDA_CHECK_LAUNCH();
 }
 
 template void launch_spans_general(cudaStream_t, const AttentionArguments<float>&, const SpanSums&);

@@ -9,7 +9,7 @@
 
 #include "backend/cuda/attention_rows.cuh"
 #include "backend/cuda/attention_spans.cuh"
-#include "backend/cuda/check.h"
+#include "backend/cuda/early_launch.cuh"
 #include "backend/cuda/kv_pages_layout.cuh"
 
 namespace bamba::backend::cuda {
@@ -152,6 +152,8 @@ __global__ __launch_bounds__(kWarps * 32, 3) void spans_kernel(AttentionArgument
   __shared__ float outputs[kWarps][kQueryRows][kDim];
   __shared__ float maxima[kWarps][kQueryRows];
   __shared__ float totals[kWarps][kQueryRows];
+  let_next_begin();
+  wait_for_previous();
   const int tile = static_cast<int>(blockIdx.x);
   const int kv_head = static_cast<int>(blockIdx.y);
   const int span = static_cast<int>(blockIdx.z);
@@ -234,11 +236,10 @@ void launch_spans_mma(cudaStream_t stream, const AttentionArguments<Bf16>& a, co
   const dim3 grid(static_cast<unsigned>(a.n_tiles), static_cast<unsigned>(sums.n_kv_heads),
                   static_cast<unsigned>(sums.spans));
   if (sums.head_dim == 64) {
-    spans_kernel<64><<<grid, kWarps * 32, 0, stream>>>(a, sums);
+    launch_early(stream, spans_kernel<64>, grid, kWarps * 32, 0, a, sums);
   } else {
-    spans_kernel<128><<<grid, kWarps * 32, 0, stream>>>(a, sums);
+    launch_early(stream, spans_kernel<128>, grid, kWarps * 32, 0, a, sums);
   }
-  BAMBA_CUDA_CHECK_LAUNCH();
 }
 
 }  // namespace bamba::backend::cuda

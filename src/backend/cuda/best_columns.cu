@@ -1,5 +1,5 @@
 #include "backend/cuda/best_columns.h"
-#include "backend/cuda/check.h"
+#include "backend/cuda/early_launch.cuh"
 #include "backend/cuda/sampling_block.cuh"
 
 namespace bamba::backend::cuda {
@@ -12,6 +12,8 @@ __device__ uint64_t candidate(float value, int64_t column) {
 
 /// A block per row.
 __global__ __launch_bounds__(kSamplingThreads) void best_kernel(BestColumnsArguments a) {
+  let_next_begin();
+  wait_for_previous();
   __shared__ uint64_t scratch[kSamplingWarps];
   __shared__ uint32_t broken_scratch[kSamplingWarps];
   const float* row = a.in + blockIdx.x * a.stride;
@@ -45,8 +47,7 @@ __global__ __launch_bounds__(kSamplingThreads) void best_kernel(BestColumnsArgum
 
 void best_columns(cudaStream_t stream, const BestColumnsArguments& arguments) {
   if (arguments.rows == 0) return;
-  best_kernel<<<static_cast<unsigned>(arguments.rows), kSamplingThreads, 0, stream>>>(arguments);
-  BAMBA_CUDA_CHECK_LAUNCH();
+  launch_early(stream, best_kernel, static_cast<unsigned>(arguments.rows), kSamplingThreads, 0, arguments);
 }
 
 }  // namespace bamba::backend::cuda

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "backend/cuda/check.h"
+#include "backend/cuda/early_launch.cuh"
 #include "backend/cuda/scan_elements.cuh"
 
 namespace bamba::backend::cuda {
@@ -101,6 +101,8 @@ __device__ __forceinline__ void slide(const ConvArguments<T>& args, const ConvCo
 template <typename T, int kVector, int kWidth, bool kSilu>
 __global__ __launch_bounds__(kThreads) void conv_kernel(const ConvArguments<T> args, int channel_blocks,
                                                         TileNumbering numbering) {
+  let_next_begin();
+  wait_for_previous();
   const int64_t number = blockIdx.x / channel_blocks;
   const Tile tile =
       args.max_count == 1 ? Tile{number, 0} : find_tile(args.sequences, args.n_sequences, numbering, number);
@@ -141,13 +143,12 @@ void launch(cudaStream_t stream, const ConvArguments<T>& args) {
   const int64_t tiles = args.max_count == 1 ? args.n_sequences : numbering.total(args.rows, args.n_sequences);
   const auto grid = static_cast<unsigned>(tiles * channel_blocks);
   if (args.activation == Activation::silu) {
-    conv_kernel<T, kVector, kWidth, true>
-        <<<grid, kThreads, 0, stream>>>(args, static_cast<int>(channel_blocks), numbering);
+    launch_early(stream, conv_kernel<T, kVector, kWidth, true>, grid, kThreads, 0, args,
+                 static_cast<int>(channel_blocks), numbering);
   } else {
-    conv_kernel<T, kVector, kWidth, false>
-        <<<grid, kThreads, 0, stream>>>(args, static_cast<int>(channel_blocks), numbering);
+    launch_early(stream, conv_kernel<T, kVector, kWidth, false>, grid, kThreads, 0, args,
+                 static_cast<int>(channel_blocks), numbering);
   }
-  BAMBA_CUDA_CHECK_LAUNCH();
 }
 
 bool aligned(const void* pointer) {

@@ -42,6 +42,7 @@ template <typename Element, int kCount, typename Function>
 __global__ __launch_bounds__(kThreads) void gated_activation_kernel(GatedActivationArguments<Element> a,
                                                                     Function function) {
   let_next_begin();
+  wait_for_previous();
   const int64_t c = (int64_t{blockIdx.x} * kThreads + threadIdx.x) * kCount;
   if (c >= a.cols) return;
   for (int64_t r = blockIdx.y; r < a.rows; r += gridDim.y) {
@@ -77,11 +78,12 @@ template <typename Element, typename Function>
 void launch_gated(cudaStream_t stream, const GatedActivationArguments<Element>& a, Function function) {
   constexpr int kCount = kPackWidth<Element>;
   if (a.cols % kCount == 0 && rows_aligned(a.gate, a.gate_stride, kCount) && rows_aligned(a.up, a.up_stride, kCount)) {
-    gated_activation_kernel<Element, kCount><<<grid_of(a.rows, a.cols, kCount), kThreads, 0, stream>>>(a, function);
+    launch_early(stream, gated_activation_kernel<Element, kCount, Function>, grid_of(a.rows, a.cols, kCount), kThreads,
+                 0, a, function);
   } else {
-    gated_activation_kernel<Element, 1><<<grid_of(a.rows, a.cols, 1), kThreads, 0, stream>>>(a, function);
+    launch_early(stream, gated_activation_kernel<Element, 1, Function>, grid_of(a.rows, a.cols, 1), kThreads, 0, a,
+                 function);
   }
-  BAMBA_CUDA_CHECK_LAUNCH();
 }
 
 }  // namespace

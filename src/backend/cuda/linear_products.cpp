@@ -1,6 +1,7 @@
 #include "backend/cuda/linear_products.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "backend/cuda/cuda_weight.h"
 #include "backend/cuda/operation_lists.h"
@@ -20,37 +21,55 @@ void run_gemm(cudaStream_t stream, const GemmCall& call) {
 }  // namespace
 
 void LinearProducts::linear(Matrix in, std::span<const LinearOp> ops) {
-  const int64_t at_once = bit_exact_ && in.element == Element::bf16 ? kSkinnyRows : in.rows;
-  for (const LinearOp& op : ops) {
-    for (int64_t first = 0; first < in.rows; first += at_once) {
-      const int64_t rows = std::min(at_once, in.rows - first);
-      product(in.below(first, rows), {op.weight, op.bias, op.accumulate, op.out.below(first, rows)});
+  // In f32, the mode for checking, one kernel serves any number of rows: a row's bits do not depend on it.
+  const bool any_number = in.element == Element::f32;
+  const int64_t at_once = bit_exact_ && !any_number ? kSkinnyRows : in.rows;
+  for (int64_t first = 0; first < in.rows; first += at_once) {
+    const int64_t rows = std::min(at_once, in.rows - first);
+    const Matrix some = in.below(first, rows);
+    if (rows <= kSkinnyRows || any_number) {
+      few_rows(some, ops, first);
+    } else {
+      for (const LinearOp& op : ops) many_rows(some, {op.weight, op.bias, op.accumulate, op.out.below(first, rows)});
     }
   }
 }
 
-void LinearProducts::product(Matrix in, const LinearOp& op) {
-  if (in.rows == 0) return;
-  const DeviceWeight& weight = device_weight(*op.weight);
-  auto few = blank<SkinnyArguments>();
-  few.weight = weight;
-  few.in = in.data;
-  few.in_element = in.element;
-  few.in_stride = in.stride;
-  few.rows = in.rows;
-  few.out = op.out.data;
-  few.out_element = op.out.element;
-  few.out_stride = op.out.stride;
-  few.bias = op.bias;
-  few.accumulate = op.accumulate;
-  few.workspace = context_.skinny_workspace();
-  // Fetches its first weights while the norm or activation before it runs.
-  few.overlap_previous = true;
-  // In f32, the mode for checking, one kernel serves any number of rows: a row's bits do not depend on it.
-  if (in.rows <= kSkinnyRows || in.element == Element::f32) {
-    context_.queue.push(&skinny_linear, few);
-    return;
+void LinearProducts::few_rows(Matrix in, std::span<const LinearOp> ops, int64_t first) {
+  auto list = blank<SkinnyList>();
+  const auto push = [&] {
+    if (list.count == 1) {
+      context_.queue.push(&skinny_linear, list.products[0]);
+    } else if (list.count > 1) {
+      context_.queue.push(&skinny_linears, list);
+    }
+    list = blank<SkinnyList>();
+  };
+  for (const LinearOp& op : ops) {
+    auto few = blank<SkinnyArguments>();
+    few.weight = device_weight(*op.weight);
+    if (few.weight.out == 0) continue;
+    few.in = in.data;
+    few.in_element = in.element;
+    few.in_stride = in.stride;
+    few.rows = in.rows;
+    const Matrix out = op.out.below(first, in.rows);
+    few.out = out.data;
+    few.out_element = out.element;
+    few.out_stride = out.stride;
+    few.bias = op.bias;
+    few.accumulate = op.accumulate;
+    few.workspace = context_.skinny_workspace();
+    // Fetches its first weights while the kernels before it run.
+    few.overlap_previous = true;
+    if (list.count == kSkinnyProducts || (list.count > 0 && !skinny_share(list.products[0], few))) push();
+    std::memcpy(static_cast<void*>(&list.products[list.count++]), &few, sizeof(few));
   }
+  push();
+}
+
+void LinearProducts::many_rows(Matrix in, const LinearOp& op) {
+  const DeviceWeight& weight = device_weight(*op.weight);
   constexpr int64_t kBytes = 2;
   if (weight.kind == WeightKind::bf16) {
     gemm(in, op, weight.codes, weight.pitch / kBytes, 0, weight.out);

@@ -18,7 +18,9 @@ class LinearProducts {
   void linear(Matrix in, std::span<const LinearOp> ops);
 
  private:
-  void product(Matrix in, const LinearOp& op);
+  /// Rows [first, first + in.rows) of all outs; ops that can share a launch do.
+  void few_rows(Matrix in, std::span<const LinearOp> ops, int64_t first);
+  void many_rows(Matrix in, const LinearOp& op);
   /// Outputs [first, first + count) of a product, whose weights stand at `codes`.
   void gemm(Matrix in, const LinearOp& op, const void* codes, int64_t stride, int64_t first, int64_t count);
 

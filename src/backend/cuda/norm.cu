@@ -1,6 +1,5 @@
 #include "backend/cuda/norm.h"
 
-#include "backend/cuda/check.h"
 #include "backend/cuda/early_launch.cuh"
 #include "backend/cuda/scan_elements.cuh"
 
@@ -64,6 +63,7 @@ struct GatedPart {
   }
 };
 
+/// Waits for the kernels before this one, with its weights already at hand.
 /// kVectors > 0: the part fits into kVectors vectors a thread and stays in registers; 0: any length, read twice, one
 /// element at a time. `out` may be the input: an element is read for the last time by the thread that then writes it.
 template <typename T, int kVectors, typename Part>
@@ -72,6 +72,13 @@ __device__ __forceinline__ void normalise(const Part& part, const float* weight,
   if constexpr (kVectors > 0) {
     constexpr int kVector = kFullVector<T>;
     float v[kVectors][kVector];
+    float weights[kVectors][kVector];
+#pragma unroll
+    for (int k = 0; k < kVectors; ++k) {
+      const int64_t i = (static_cast<int64_t>(k) * kThreads + threadIdx.x) * kVector;
+      if (out != nullptr && i < n) load_vector(weight + i, weights[k]);
+    }
+    wait_for_previous();
 #pragma unroll
     for (int k = 0; k < kVectors; ++k) {
       const int64_t i = (static_cast<int64_t>(k) * kThreads + threadIdx.x) * kVector;
@@ -93,13 +100,12 @@ __device__ __forceinline__ void normalise(const Part& part, const float* weight,
     for (int k = 0; k < kVectors; ++k) {
       const int64_t i = (static_cast<int64_t>(k) * kThreads + threadIdx.x) * kVector;
       if (i >= n) break;
-      float w[kVector];
-      load_vector(weight + i, w);
 #pragma unroll
-      for (int e = 0; e < kVector; ++e) w[e] *= v[k][e] * scale;
-      store_vector(out + i, w);
+      for (int e = 0; e < kVector; ++e) weights[k][e] *= v[k][e] * scale;
+      store_vector(out + i, weights[k]);
     }
   } else {
+    wait_for_previous();
     for (int64_t i = threadIdx.x; i < n; i += kThreads) {
       float v[1];
       part.load(i, v);
@@ -162,9 +168,8 @@ void rms_norm(cudaStream_t stream, const RmsNormArguments<T>& args) {
                        args.add_stride % kVector == 0 && aligned(args.residual) && aligned(args.add) &&
                        aligned(args.weight) && aligned(args.out);
   with_vectors<T>(vectors, args.cols, [&](auto count) {
-    rms_norm_kernel<T, count()><<<static_cast<unsigned>(args.rows), kThreads, 0, stream>>>(args);
+    launch_early(stream, rms_norm_kernel<T, count()>, static_cast<unsigned>(args.rows), kThreads, 0, args);
   });
-  BAMBA_CUDA_CHECK_LAUNCH();
 }
 
 template <typename T>
@@ -176,9 +181,9 @@ void gated_rms_norm(cudaStream_t stream, const GatedRmsNormArguments<T>& args) {
                        args.out_stride % kVector == 0 && aligned(args.in) && aligned(args.gate) &&
                        aligned(args.weight) && aligned(args.out);
   with_vectors<T>(vectors, width, [&](auto count) {
-    gated_rms_norm_kernel<T, count()><<<static_cast<unsigned>(args.rows * args.groups), kThreads, 0, stream>>>(args);
+    launch_early(stream, gated_rms_norm_kernel<T, count()>, static_cast<unsigned>(args.rows * args.groups), kThreads, 0,
+                 args);
   });
-  BAMBA_CUDA_CHECK_LAUNCH();
 }
 
 template void rms_norm(cudaStream_t, const RmsNormArguments<float>&);

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "backend/cuda/check.h"
+#include "backend/cuda/early_launch.cuh"
 #include "backend/cuda/quantized_element.cuh"
 
 namespace bamba::backend::cuda {
@@ -41,6 +42,7 @@ __device__ void store_eight(__nv_bfloat16* out, const float (&values)[kInputs], 
 
 template <WeightKind kKind, typename Out, bool kVector>
 __global__ void __launch_bounds__(kThreads) weight_rows_kernel(const __grid_constant__ WeightRowsArguments a) {
+  let_next_begin();  // not launched early itself: first in its pass
   const int64_t k = (int64_t{blockIdx.x} * kThreads + threadIdx.x) * kInputs;
   if (k >= a.weight.in) return;
   for (int64_t i = blockIdx.y; i < a.rows; i += gridDim.y) {

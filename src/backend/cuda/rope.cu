@@ -1,6 +1,6 @@
 #include "backend/cuda/rope.h"
 
-#include "backend/cuda/check.h"
+#include "backend/cuda/early_launch.cuh"
 #include "backend/cuda/elementwise_pack.cuh"
 #include "backend/cuda/kv_pages_layout.cuh"
 
@@ -25,6 +25,8 @@ __device__ void turn(float (&first)[kCount], float (&second)[kCount], const floa
 /// ones of the queries, then those of the keys, then the keys' other dims, then the values.
 template <typename Element, typename PageElement, int kCount>
 __global__ __launch_bounds__(kThreads) void rope_kernel(RopeArguments<Element> a) {
+  let_next_begin();
+  wait_for_previous();
   const int64_t row = blockIdx.x;
   const int sequence = a.row_sequence == nullptr ? 0 : a.row_sequence[row];
   if (sequence < 0) return;
@@ -106,12 +108,11 @@ void rope(cudaStream_t stream, const RopeArguments<Element>& a) {
   const auto blocks = static_cast<unsigned>(a.rows);
   with_page_element(a.shape.kv, [&]<typename PageElement>(PageElement) {
     if (whole_units && aligned) {
-      rope_kernel<Element, PageElement, kCount><<<blocks, kThreads, 0, stream>>>(a);
+      launch_early(stream, rope_kernel<Element, PageElement, kCount>, blocks, kThreads, 0, a);
     } else {
-      rope_kernel<Element, PageElement, 1><<<blocks, kThreads, 0, stream>>>(a);
+      launch_early(stream, rope_kernel<Element, PageElement, 1>, blocks, kThreads, 0, a);
     }
   });
-  BAMBA_CUDA_CHECK_LAUNCH();
 }
 
 template void rope(cudaStream_t, const RopeArguments<float>&);

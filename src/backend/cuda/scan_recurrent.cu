@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <bit>
 
-#include "backend/cuda/check.h"
+#include "backend/cuda/early_launch.cuh"
 #include "backend/cuda/scan.h"
 #include "backend/cuda/scan_elements.cuh"
 #include "backend/cuda/scan_time_step.cuh"
@@ -95,12 +95,10 @@ __device__ __forceinline__ void stage_inputs(const ScanArguments<T>& args, const
 template <typename T, int kVector, int kRows>
 __global__ __launch_bounds__(kThreads, kRows <= 8 ? 3 : 1) void recurrent_kernel(const ScanArguments<T> args,
                                                                                  const Layout layout) {
+  let_next_begin();
   extern __shared__ float4 shared_memory[];
   auto* shared = reinterpret_cast<float*>(shared_memory);
   const ScanShape& shape = args.shape;
-  const SequenceRows rows = args.sequences[blockIdx.y];
-  float* states = args.states[blockIdx.y];  // asked for before the answer above is needed: one wait less
-  if (rows.count == 0) return;
   const int64_t head = blockIdx.x / layout.slices;
   const int width = layout.width(kVector);
   const int first_column = static_cast<int>(blockIdx.x % layout.slices) * width;
@@ -108,7 +106,18 @@ __global__ __launch_bounds__(kThreads, kRows <= 8 ? 3 : 1) void recurrent_kernel
   const int group = static_cast<int>(threadIdx.x) / layout.columns;
   const int n0 = group * kRows;
   const bool inside = first_column + column < shape.d_head;
-  float* state = states + (head * shape.d_state + n0) * shape.d_head + first_column + column;
+  // The lists of a pass are copied in front of all of its kernels.
+  float* state = args.states[blockIdx.y] + (head * shape.d_state + n0) * shape.d_head + first_column + column;
+  constexpr int kLineThreads = 128 / (kVector * static_cast<int>(sizeof(float)));
+  if (inside && threadIdx.x % kLineThreads == 0) {
+#pragma unroll
+    for (int i = 0; i < kRows; ++i) {
+      if (n0 + i < shape.d_state) prefetch_to_l2(state + i * shape.d_head);
+    }
+  }
+  wait_for_previous();
+  const SequenceRows rows = args.sequences[blockIdx.y];
+  if (rows.count == 0) return;
 
   float s[kRows][kVector];
 #pragma unroll
@@ -198,8 +207,7 @@ void launch(cudaStream_t stream, const ScanArguments<T>& args, int columns) {
   layout.batch = static_cast<int>(std::min({fitting, args.max_count, static_cast<int64_t>(kMaxBatch)}));
   const dim3 grid(static_cast<unsigned>(args.shape.n_heads * layout.slices), static_cast<unsigned>(args.n_sequences));
   const auto shared = static_cast<size_t>(layout.batch * layout.token_floats(kVector)) * sizeof(float);
-  recurrent_kernel<T, kVector, kRows><<<grid, kThreads, shared, stream>>>(args, layout);
-  BAMBA_CUDA_CHECK_LAUNCH();
+  launch_early(stream, recurrent_kernel<T, kVector, kRows>, grid, kThreads, shared, args, layout);
 }
 
 /// Rows of one thread are rounded up to one of a few counts, such that shared memory never has over 4096 of a token.

@@ -37,30 +37,65 @@ int64_t row_bytes(const DeviceWeight& weight) {
   }
 }
 
-SkinnyParams params_of(const SkinnyArguments& a) {
+int64_t tiles_of(const DeviceWeight& weight) {
+  return divide_up(weight.out, kSkinnyTile);
+}
+
+SkinnyPart part_of(const SkinnyArguments& a, int64_t first_tile) {
+  SkinnyPart part{};
+  part.codes = static_cast<const unsigned char*>(a.weight.codes);
+  part.pitch = a.weight.pitch;
+  part.group_scales = a.weight.group_scales;
+  part.group_scale_pitch = divide_up(a.weight.out, kSkinnyTile) * kSkinnyTile;
+  part.row_scales = a.weight.row_scales;
+  part.block_scales = a.weight.block_scales;
+  part.bias = a.bias;
+  part.out = a.out;
+  part.out_stride = a.out_stride;
+  part.outputs = static_cast<int>(a.weight.out);
+  part.first_tile = static_cast<int>(first_tile);
+  part.out_is_bf16 = a.out_element == Element::bf16;
+  part.accumulate = a.accumulate;
+  part.fours = a.out_stride % 4 == 0 && reinterpret_cast<uintptr_t>(a.out) % (part.out_is_bf16 ? 8 : 16) == 0;
+  return part;
+}
+
+/// Products that share a launch.
+SkinnyParams params_of(const SkinnyArguments* products, int count) {
+  const SkinnyArguments& a = products[0];
   SkinnyParams p{};
-  p.codes = static_cast<const unsigned char*>(a.weight.codes);
-  p.pitch = a.weight.pitch;
+  int64_t tiles = 0;
+  for (int i = 0; i < count; ++i) {
+    p.parts[i] = part_of(products[i], tiles);
+    tiles += tiles_of(products[i].weight);
+  }
+  if (tiles > std::numeric_limits<int>::max()) fail(ErrorCode::invalid_argument, "weights too large for one product");
+  p.n_parts = count;
   p.row_bytes = static_cast<int>(row_bytes(a.weight));
-  p.group_scales = a.weight.group_scales;
   p.groups = static_cast<int>(divide_up(a.weight.in, 64)) * (a.weight.kind == WeightKind::q4 ? 2 : 1);
-  p.group_scale_pitch = divide_up(a.weight.out, kSkinnyTile) * kSkinnyTile;
-  p.row_scales = a.weight.row_scales;
-  p.block_scales = a.weight.block_scales;
   p.in = static_cast<const __nv_bfloat16*>(a.in);
   p.in_stride = a.in_stride;
   p.rows = static_cast<int>(a.rows);
   p.inputs = static_cast<int>(a.weight.in);
-  p.outputs = static_cast<int>(a.weight.out);
-  p.out = a.out;
-  p.out_is_bf16 = a.out_element == Element::bf16;
-  p.accumulate = a.accumulate;
+  p.tiles = static_cast<int>(tiles);
   p.prefetch = a.overlap_previous;
-  p.out_stride = a.out_stride;
-  p.bias = a.bias;
   p.counters = static_cast<int*>(a.workspace);
   p.partials = reinterpret_cast<float*>(static_cast<std::byte*>(a.workspace) + kSkinnyCounterBytes);
   return p;
+}
+
+void launch_mma(cudaStream_t stream, WeightKind kind, const SkinnyParams& params) {
+  const int processors = multiprocessors();
+  switch (kind) {
+    case WeightKind::bf16:
+      return skinny_mma_bf16(stream, params, processors);
+    case WeightKind::fp8:
+      return skinny_mma_fp8(stream, params, processors);
+    case WeightKind::q8:
+      return skinny_mma_q8(stream, params, processors);
+    default:
+      return skinny_mma_q4(stream, params, processors);
+  }
 }
 
 }  // namespace
@@ -69,11 +104,10 @@ size_t skinny_workspace_bytes() {
   return kSkinnyCounterBytes + static_cast<size_t>(multiprocessors()) * 2 * kSkinnyRows * kSkinnyTile * sizeof(float);
 }
 
-SkinnyPlan plan_skinny(int64_t out, int64_t in, int64_t chunk_inputs, int multiprocessors) {
-  const int64_t tiles = divide_up(out, kSkinnyTile);
+SkinnyPlan plan_skinny(int64_t tiles, int64_t in, int64_t chunk_inputs, int multiprocessors) {
   const int64_t chunks = divide_up(in, chunk_inputs);
   if (tiles * chunks > std::numeric_limits<int>::max() / 2) {
-    fail(ErrorCode::invalid_argument, "a weight of [", out, ", ", in, "] is too large for one product");
+    fail(ErrorCode::invalid_argument, tiles * kSkinnyTile, " outputs of ", in, " inputs are too many for one product");
   }
   // Whole tiles for each block where that keeps nearly all multiprocessors busy to the end: nothing to add up then.
   // Otherwise equal runs of units, wherever they begin; not so short that adding up takes longer than computing.
@@ -99,18 +133,27 @@ void skinny_linear(cudaStream_t stream, const SkinnyArguments& a) {
   if (a.rows == 0 || a.weight.out == 0) return;
   if (a.weight.in == 0) fail(ErrorCode::invalid_argument, "a product without inputs");
   if (!skinny_is_fast(a)) return skinny_plain(stream, a);
-  const int processors = multiprocessors();
-  const SkinnyParams params = params_of(a);
-  switch (a.weight.kind) {
-    case WeightKind::bf16:
-      return skinny_mma_bf16(stream, params, processors);
-    case WeightKind::fp8:
-      return skinny_mma_fp8(stream, params, processors);
-    case WeightKind::q8:
-      return skinny_mma_q8(stream, params, processors);
-    default:
-      return skinny_mma_q4(stream, params, processors);
+  launch_mma(stream, a.weight.kind, params_of(&a, 1));
+}
+
+bool skinny_share(const SkinnyArguments& a, const SkinnyArguments& b) {
+  return skinny_is_fast(a) && skinny_is_fast(b) && a.in == b.in && a.in_stride == b.in_stride && a.rows == b.rows &&
+         a.workspace == b.workspace && a.overlap_previous == b.overlap_previous && a.weight.in == b.weight.in &&
+         a.weight.kind == b.weight.kind && (a.weight.block_scales == nullptr) == (b.weight.block_scales == nullptr);
+}
+
+void skinny_linears(cudaStream_t stream, const SkinnyList& list) {
+  if (list.count < 1 || list.count > kSkinnyProducts) {
+    fail(ErrorCode::internal, "a list of ", list.count, " products; one launch takes 1 to ", kSkinnyProducts);
   }
+  for (int i = 0; i < list.count; ++i) {
+    if (!skinny_share(list.products[0], list.products[i]) || list.products[i].weight.out == 0) {
+      fail(ErrorCode::internal, "product ", i, " of a list does not share a launch with the first");
+    }
+  }
+  if (list.products[0].rows == 0) return;
+  if (list.products[0].weight.in == 0) fail(ErrorCode::invalid_argument, "a product without inputs");
+  launch_mma(stream, list.products[0].weight.kind, params_of(list.products, list.count));
 }
 
 }  // namespace bamba::backend::cuda

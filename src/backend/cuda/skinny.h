@@ -10,9 +10,10 @@
 //   plain  everything else: f32 activations (with FP32 multiply-adds only: the mode for checking), any alignment, any
 //          number of rows. At memory speed for one row; from about 8 rows on, arithmetic limits it.
 //
-// Determinism: on either path a row's result depends on that row, the weight's shape and format and the GPU's number of
-// multiprocessors alone. No float is added atomically; the partial sums of outputs whose inputs several blocks share
-// are added in the order of the inputs, by the block that comes last, whichever it is.
+// Determinism: on either path a row's result depends on that row, the shape and format of the weight and of those that
+// share its launch, and the GPU's number of multiprocessors alone. No float is added atomically; the partial sums of
+// outputs whose inputs several blocks share are added in the order of the inputs, by the block that comes last,
+// whichever it is.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -61,7 +62,17 @@ bool skinny_is_fast(const SkinnyArguments& arguments);
 /// Either path. Throws Error(invalid_argument) for shapes that no launch can take.
 void skinny_linear(cudaStream_t stream, const SkinnyArguments& arguments);
 
-/// How the mma path divides a weight among blocks: block b computes the units [b * per_block, (b + 1) * per_block) out
+/// Products of the same rows: one launch, whose blocks share all outputs evenly.
+constexpr int kSkinnyProducts = 4;
+struct SkinnyList {
+  SkinnyArguments products[kSkinnyProducts];
+  int count = 0;
+};
+/// Whether two products may be in one list: both on the mma path, with the same rows, workspace and kind of weight.
+bool skinny_share(const SkinnyArguments& a, const SkinnyArguments& b);
+void skinny_linears(cudaStream_t stream, const SkinnyList& list);
+
+/// How the mma path divides weights among blocks: block b computes the units [b * per_block, (b + 1) * per_block) out
 /// of tiles * chunks, unit u being inputs chunk u % chunks of the outputs' tile u / chunks.
 struct SkinnyPlan {
   int tiles;
@@ -69,7 +80,7 @@ struct SkinnyPlan {
   int per_block;
   int blocks;
 };
-/// chunk_inputs: inputs of a chunk.
-SkinnyPlan plan_skinny(int64_t out, int64_t in, int64_t chunk_inputs, int multiprocessors);
+/// tiles: of all weights of the launch; chunk_inputs: inputs of a chunk.
+SkinnyPlan plan_skinny(int64_t tiles, int64_t in, int64_t chunk_inputs, int multiprocessors);
 
 }  // namespace bamba::backend::cuda

@@ -25,7 +25,8 @@ struct Fp8BlockFormat : Fp8Format {
 
   __device__ static void factors(const SkinnyParams& p, const unsigned char*, int, int, int, int tile, int chunk,
                                  float (&factors)[4]) {
-    const float scale = __ldg(p.block_scales + int64_t{tile} * p.plan.chunks + chunk);
+    const SkinnyPart& part = skinny::part_of(p, tile);
+    const float scale = __ldg(part.block_scales + int64_t{tile - part.first_tile} * p.plan.chunks + chunk);
     for (float& factor : factors) factor = scale;
   }
 };
@@ -33,7 +34,7 @@ struct Fp8BlockFormat : Fp8Format {
 }  // namespace
 
 void skinny_mma_fp8(cudaStream_t stream, SkinnyParams params, int multiprocessors) {
-  if (params.block_scales != nullptr) {
+  if (params.parts[0].block_scales != nullptr) {
     skinny::launch_for_rows<Fp8BlockFormat>(stream, params, multiprocessors);
   } else {
     skinny::launch_for_rows<Fp8Format>(stream, params, multiprocessors);

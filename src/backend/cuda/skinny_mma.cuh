@@ -15,15 +15,15 @@
 
 #include <cuda_bf16.h>
 
-#include "backend/cuda/check.h"
+#include "backend/cuda/early_launch.cuh"
+#include "backend/cuda/skinny_finish.cuh"
 #include "backend/cuda/skinny_mma.h"
 
 namespace bamba::backend::cuda::skinny {
 
-constexpr int kWarpsOut = 4;
 constexpr int kStageRowBytes = 128;  // of codes
 constexpr int kWeightBytes = kSkinnyTile * kStageRowBytes;
-constexpr int kPadded = kSkinnyTile + 4;  // keeps the epilogue's fragments in different banks
+constexpr int kMostStages = 8;
 
 __device__ inline uint32_t shared_address(const void* pointer) {
   return static_cast<uint32_t>(__cvta_generic_to_shared(pointer));
@@ -84,11 +84,11 @@ struct Shape {
   static constexpr int kActivationBytes = kMaxRows * kActivationRowBytes;
   static constexpr int kScaleBytes = Format::kStageGroups * kSkinnyTile;
   static constexpr int kStageBytes = kWeightBytes + kActivationBytes + kScaleBytes;
-  static constexpr int kSumBytes = 2 * kMaxRows * kPadded * 4;
+  static constexpr int kSumBytes = Meeting<Format::kWarpsK, kMaxRows>::kBytes;
   // Blocks of a multiprocessor: two where they fit, so that the next launch can begin beside the end of this one.
   static constexpr int kNeighbours = kColumnTiles == 1 && Format::kTableBytes == 0 ? 2 : 1;
   static constexpr int kBudget = (kNeighbours == 2 ? 112 : 200) * 1024 - kSumBytes - Format::kTableBytes;
-  static constexpr int kStages = kBudget / kStageBytes < 6 ? kBudget / kStageBytes : 6;
+  static constexpr int kStages = kBudget / kStageBytes < kMostStages ? kBudget / kStageBytes : kMostStages;
   static constexpr int kSharedBytes = Format::kTableBytes + kStages * kStageBytes + kSumBytes;
   static_assert(kStages >= 3 && kSharedBytes <= 227 * 1024);
   static_assert(Format::kWarpsK * Format::kBlocks * 32 == Format::kStageInputs);
@@ -119,11 +119,10 @@ class Loader {
   }
 
   __device__ void load(unsigned char* stage) {
-    const int rows = p_.outputs - tile_ * kSkinnyTile - thread() / 8;
 #pragma unroll
     for (int i = 0; i < kSkinnyTile / kWeightRows; ++i) {
-      copy_weights(stage + weight_target_ + i * kWeightRows * kStageRowBytes, weights_ + i * kWeightRows * p_.pitch,
-                   bytes_left_ > 0 && i * kWeightRows < rows);
+      copy_weights(stage + weight_target_ + i * kWeightRows * kStageRowBytes, weights_ + i * kWeightRows * pitch_,
+                   bytes_left_ > 0 && i * kWeightRows < outputs_left_);
     }
 #pragma unroll
     for (int i = 0; i < kActivationRounds; ++i) {
@@ -147,7 +146,7 @@ class Loader {
     bytes_left_ -= kStageRowBytes;
     activations_ += Format::kStageInputs;
     inputs_left_ -= Format::kStageInputs;
-    scales_ += Format::kStageGroups * p_.group_scale_pitch;
+    scales_ += Format::kStageGroups * scale_pitch_;
     groups_left_ -= Format::kStageGroups;
   }
 
@@ -156,15 +155,22 @@ class Loader {
     return static_cast<int>(threadIdx.x);
   }
   __device__ void go_to(int tile, int chunk) {
+    const SkinnyPart& part = part_of(p_, tile);
+    tile -= part.first_tile;
     const int byte = chunk * kStageRowBytes + thread() % 8 * 16;
-    weights_ = p_.codes + (int64_t{tile} * kSkinnyTile + thread() / 8) * p_.pitch + byte;
+    pitch_ = part.pitch;
+    weights_ = part.codes + (int64_t{tile} * kSkinnyTile + thread() / 8) * pitch_ + byte;
     bytes_left_ = p_.row_bytes - byte;
+    outputs_left_ = part.outputs - tile * kSkinnyTile - thread() / 8;
     const int input = chunk * Format::kStageInputs + thread() % kRowChunks * 8;
     activations_ = p_.in + thread() / kRowChunks * p_.in_stride + input;
     inputs_left_ = p_.inputs - input;
-    const int group = chunk * Format::kStageGroups + thread() / 8;
-    scales_ = p_.group_scales + group * p_.group_scale_pitch + tile * kSkinnyTile + thread() % 8 * 16;
-    groups_left_ = p_.groups - group;
+    if constexpr (Format::kStageGroups > 0) {
+      const int group = chunk * Format::kStageGroups + thread() / 8;
+      scale_pitch_ = part.group_scale_pitch;
+      scales_ = part.group_scales + group * scale_pitch_ + tile * kSkinnyTile + thread() % 8 * 16;
+      groups_left_ = p_.groups - group;
+    }
   }
 
   const SkinnyParams& p_;
@@ -175,37 +181,12 @@ class Loader {
   const unsigned char* weights_;
   const __nv_bfloat16* activations_;
   const int8_t* scales_;
+  int64_t pitch_;
+  int64_t scale_pitch_;
   int bytes_left_;
+  int outputs_left_;
   int inputs_left_;
   int groups_left_;
-};
-
-/// Sums of a warp: [outputs 16 m + g (+ 8)][rows 8 n + 2 t (+ 1)] as mma leaves them.
-template <int kColumnTiles>
-struct Sums {
-  float value[2][kColumnTiles][4];
-
-  __device__ void clear() {
-    for (auto& m : value) {
-      for (auto& n : m) {
-        for (float& v : n) v = 0;
-      }
-    }
-  }
-  /// function(value, output in warp, row) for each of the thread's sums.
-  template <typename Function>
-  __device__ void each(int lane, Function function) {
-    const int g = lane / 4;
-    const int t = lane % 4;
-#pragma unroll
-    for (int m = 0; m < 2; ++m) {
-#pragma unroll
-      for (int n = 0; n < kColumnTiles; ++n) {
-#pragma unroll
-        for (int j = 0; j < 4; ++j) function(value[m][n][j], 16 * m + g + (j & 2) * 4, 8 * n + 2 * t + (j & 1));
-      }
-    }
-  }
 };
 
 template <class Format, int kColumnTiles>
@@ -263,84 +244,6 @@ __device__ inline void multiply_stage(const SkinnyParams& p, const unsigned char
   }
 }
 
-__device__ inline void store_result(const SkinnyParams& p, int output, int row, float sum) {
-  // Not fused with the addition behind it, whatever the compiler makes of another number of rows.
-  float value = p.row_scales != nullptr ? __fmul_rn(sum, p.row_scales[output]) : sum;
-  if (p.bias != nullptr) value += p.bias[output];
-  const int64_t at = row * p.out_stride + output;
-  if (p.out_is_bf16) {
-    auto* out = static_cast<__nv_bfloat16*>(p.out) + at;
-    *out = __float2bfloat16_rn(p.accumulate ? value + __bfloat162float(*out) : value);
-  } else {
-    auto* out = static_cast<float*>(p.out) + at;
-    *out = p.accumulate ? value + *out : value;
-  }
-}
-
-/// The tile's sums of all warps -> results, or partial sums where other blocks have a part in the tile's inputs.
-template <class Format, int kColumnTiles>
-__device__ inline void finish_tile(const SkinnyParams& p, int tile, float* meeting, Sums<kColumnTiles>& sums) {
-  using S = Shape<Format, kColumnTiles>;
-  const int thread = static_cast<int>(threadIdx.x);
-  const int lane = thread % 32;
-  const int warp_out = thread / 32 % kWarpsOut;
-  const int warp_k = thread / 32 / kWarpsOut;
-  constexpr int kHalf = S::kMaxRows * kPadded;
-  const auto place = [&](int half, int output, int row) -> float& {
-    return meeting[half * kHalf + row * kPadded + warp_out * 32 + output];
-  };
-  static_assert(Format::kWarpsK == 2 || Format::kWarpsK == 4);
-  if constexpr (Format::kWarpsK == 4) {
-    if (warp_k >= 2) sums.each(lane, [&](float v, int output, int row) { place(warp_k - 2, output, row) = v; });
-    __syncthreads();
-    // Each thread then writes where it alone has read.
-    if (warp_k < 2) sums.each(lane, [&](float& v, int output, int row) { v += place(warp_k, output, row); });
-  }
-  if (warp_k < 2) sums.each(lane, [&](float v, int output, int row) { place(warp_k, output, row) = v; });
-  __syncthreads();
-
-  const int per_block = p.plan.per_block;
-  const int chunks = p.plan.chunks;
-  const int block = static_cast<int>(blockIdx.x);
-  const int first_block = tile * chunks / per_block;
-  const int last_block = (tile * chunks + chunks - 1) / per_block;
-  const int outputs = min(kSkinnyTile, p.outputs - tile * kSkinnyTile);
-  constexpr int kSlot = S::kMaxRows * kSkinnyTile;
-  // A block's first tile and its last: tiles between them are its own.
-  const auto slot = [&](int b) { return p.partials + (2 * b + (b * per_block / chunks != tile ? 1 : 0)) * kSlot; };
-  const auto for_each_result = [&](auto function) {
-#pragma unroll 1
-    for (int i = thread; i < p.rows * kSkinnyTile; i += S::kThreads) {
-      if (i % kSkinnyTile < outputs) function(i / kSkinnyTile, i % kSkinnyTile);
-    }
-  };
-  const auto met = [&](int row, int output) {
-    return meeting[row * kPadded + output] + meeting[kHalf + row * kPadded + output];
-  };
-  if (first_block == last_block) {
-    for_each_result([&](int row, int output) { store_result(p, tile * kSkinnyTile + output, row, met(row, output)); });
-    return;
-  }
-  float* own = slot(block);
-  for_each_result([&](int row, int output) { own[row * kSkinnyTile + output] = met(row, output); });
-  __threadfence();
-  __syncthreads();
-  __shared__ bool is_last;
-  if (thread == 0) {
-    // The first block of a shared tile is first of no other, so it names the counter.
-    is_last = atomicAdd(p.counters + first_block, 1) == last_block - first_block;
-    if (is_last) p.counters[first_block] = 0;
-    __threadfence();
-  }
-  __syncthreads();
-  if (!is_last) return;
-  for_each_result([&](int row, int output) {
-    float sum = 0;
-    for (int b = first_block; b <= last_block; ++b) sum += __ldcg(slot(b) + row * kSkinnyTile + output);
-    store_result(p, tile * kSkinnyTile + output, row, sum);
-  });
-}
-
 template <class Format, int kColumnTiles>
 __global__ void __launch_bounds__(Shape<Format, kColumnTiles>::kThreads, Shape<Format, kColumnTiles>::kNeighbours)
     skinny_mma_kernel(const __grid_constant__ SkinnyParams p) {
@@ -354,19 +257,19 @@ __global__ void __launch_bounds__(Shape<Format, kColumnTiles>::kThreads, Shape<F
   const int begin = static_cast<int>(blockIdx.x) * p.plan.per_block;
   const int end = min(begin + p.plan.per_block, p.plan.tiles * chunks);
 
-  asm volatile("griddepcontrol.launch_dependents;");
+  let_next_begin();
   if (p.prefetch) {
     for (int i = static_cast<int>(threadIdx.x); i < S::kStages * kSkinnyTile; i += S::kThreads) {
       const int unit = begin + i / kSkinnyTile;
-      const int64_t output = int64_t{unit / chunks} * kSkinnyTile + i % kSkinnyTile;
+      if (unit >= end) break;
+      const SkinnyPart& part = part_of(p, unit / chunks);
+      const int64_t output = int64_t{unit / chunks - part.first_tile} * kSkinnyTile + i % kSkinnyTile;
       const int byte = unit % chunks * kStageRowBytes;
-      if (unit < end && output < p.outputs && byte < p.row_bytes) {
-        asm volatile("prefetch.global.L2 [%0];" ::"l"(p.codes + output * p.pitch + byte));
-      }
+      if (output < part.outputs && byte < p.row_bytes) prefetch_to_l2(part.codes + output * part.pitch + byte);
     }
   }
   if constexpr (Format::kTableBytes > 0) Format::fill_table(table, static_cast<int>(threadIdx.x), S::kThreads);
-  asm volatile("griddepcontrol.wait;" ::: "memory");
+  wait_for_previous();
 
   Loader<Format, S> loader(p, begin);
   int to_load = end - begin;
@@ -396,7 +299,7 @@ __global__ void __launch_bounds__(Shape<Format, kColumnTiles>::kThreads, Shape<F
     stage = stage + S::kStageBytes == ring_end ? ring : stage + S::kStageBytes;
     ++chunk;
     if (chunk == chunks || unit + 1 == end) {
-      finish_tile<Format, kColumnTiles>(p, tile, meeting, sums);
+      finish_tile<Format::kWarpsK, kColumnTiles>(p, tile, meeting, sums);
       sums.clear();
       chunk = 0;
       ++tile;
@@ -413,22 +316,13 @@ void launch(cudaStream_t stream, const SkinnyParams& params) {
     return true;
   }();
   static_cast<void>(prepared);
-  cudaLaunchAttribute early{};
-  early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  early.val.programmaticStreamSerializationAllowed = 1;
-  cudaLaunchConfig_t config{};
-  config.gridDim = static_cast<unsigned>(params.plan.blocks);
-  config.blockDim = S::kThreads;
-  config.dynamicSmemBytes = S::kSharedBytes;
-  config.stream = stream;
-  config.attrs = &early;
-  config.numAttrs = params.prefetch ? 1 : 0;
-  BAMBA_CUDA_CHECK(cudaLaunchKernelEx(&config, kernel, params));
+  launch_kernel(stream, kernel, static_cast<unsigned>(params.plan.blocks), S::kThreads, S::kSharedBytes,
+                params.prefetch, params);
 }
 
 template <class Format>
 void launch_for_rows(cudaStream_t stream, SkinnyParams params, int multiprocessors) {
-  params.plan = plan_skinny(params.outputs, params.inputs, Format::kStageInputs, multiprocessors);
+  params.plan = plan_skinny(params.tiles, params.inputs, Format::kStageInputs, multiprocessors);
   if (params.rows <= 8) {
     launch<Format, 1>(stream, params);
   } else if (params.rows <= 16) {

@@ -13,26 +13,35 @@ namespace bamba::backend::cuda {
 /// Outputs of a tile: what a block works on at a time.
 constexpr int kSkinnyTile = 128;
 
-struct SkinnyParams {
+/// One product of a launch.
+struct SkinnyPart {
   const unsigned char* codes;
   int64_t pitch;
-  int row_bytes;  // of one output's codes, up to its last input
   const int8_t* group_scales;
-  int groups;
   int64_t group_scale_pitch;
   const float* row_scales;
   const float* block_scales;
+  const float* bias;
+  void* out;
+  int64_t out_stride;
+  int outputs;
+  int first_tile;  // of the launch
+  bool out_is_bf16;
+  bool accumulate;
+  bool fours;  // four outputs that begin at a multiple of four are one aligned access
+};
+
+struct SkinnyParams {
+  SkinnyPart parts[kSkinnyProducts];
+  int n_parts;
+  int row_bytes;  // of one output's codes, up to its last input
+  int groups;
   const __nv_bfloat16* in;
   int64_t in_stride;
   int rows;
   int inputs;
-  int outputs;
-  void* out;
-  bool out_is_bf16;
-  bool accumulate;
+  int tiles;
   bool prefetch;
-  int64_t out_stride;
-  const float* bias;
   SkinnyPlan plan;
   int* counters;    // [blocks], zero before and after
   float* partials;  // [blocks, 2, rows, kSkinnyTile]
