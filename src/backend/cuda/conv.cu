@@ -102,11 +102,18 @@ template <typename T, int kVector, int kWidth, bool kSilu>
 __global__ __launch_bounds__(kThreads) void conv_kernel(const ConvArguments<T> args, int channel_blocks,
                                                         TileNumbering numbering) {
   let_next_begin();
-  wait_for_previous();
   const int64_t number = blockIdx.x / channel_blocks;
+  const int64_t c = (static_cast<int64_t>(blockIdx.x % channel_blocks) * kThreads + threadIdx.x) * kVector;
+  if (args.max_count == 1 && c < args.shape.channels) {
+    const float* window = args.windows[number] + c;  // lists are copied in front of all kernels of a pass
+    for (int64_t k = 0; k < args.shape.width; ++k) {
+      prefetch_line_to_l2(args.weight + k * args.shape.channels + c);
+      prefetch_line_to_l2(window + k * args.shape.channels);
+    }
+  }
+  wait_for_previous();
   const Tile tile =
       args.max_count == 1 ? Tile{number, 0} : find_tile(args.sequences, args.n_sequences, numbering, number);
-  const int64_t c = (static_cast<int64_t>(blockIdx.x % channel_blocks) * kThreads + threadIdx.x) * kVector;
   if (tile.index < 0 || c >= args.shape.channels) return;
   const SequenceRows rows = args.sequences[tile.sequence];
   float* window = args.windows[tile.sequence];

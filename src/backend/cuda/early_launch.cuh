@@ -30,9 +30,15 @@ __device__ inline void wait_for_previous() {
   asm volatile("griddepcontrol.wait;" ::: "memory");
 }
 
-/// The cache line's way to L2. No result; later reads see what was written in the meantime.
-__device__ inline void prefetch_to_l2(const void* address) {
-  asm volatile("prefetch.global.L2 [%0];" ::"l"(address));
+/// Brings memory to L2: `bytes` > 0, a multiple of 16, from an address aligned to 16. No result; later reads see what
+/// was written in the meantime.
+__device__ inline void prefetch_to_l2(const void* address, int bytes) {
+  asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(address), "r"(bytes) : "memory");
+}
+
+/// The same for the line that holds the address, wherever that is.
+__device__ inline void prefetch_line_to_l2(const void* address) {
+  asm volatile("prefetch.global.L2 [%0];" ::"l"(address) : "memory");
 }
 
 /// kernel<<<grid, block, shared_bytes, stream>>>(arguments...); early: it may begin while the one before it runs.

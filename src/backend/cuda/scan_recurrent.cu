@@ -108,12 +108,20 @@ __global__ __launch_bounds__(kThreads, kRows <= 8 ? 3 : 1) void recurrent_kernel
   const bool inside = first_column + column < shape.d_head;
   // The lists of a pass are copied in front of all of its kernels.
   float* state = args.states[blockIdx.y] + (head * shape.d_state + n0) * shape.d_head + first_column + column;
-  constexpr int kLineThreads = 128 / (kVector * static_cast<int>(sizeof(float)));
-  if (inside && threadIdx.x % kLineThreads == 0) {
+  if constexpr (kVector == 4) {
+    const int bytes =
+        static_cast<int>(min(int64_t{width}, shape.d_head - first_column)) * static_cast<int>(sizeof(float));
+    if (column == 0 && bytes > 0) {
 #pragma unroll
-    for (int i = 0; i < kRows; ++i) {
-      if (n0 + i < shape.d_state) prefetch_to_l2(state + i * shape.d_head);
+      for (int i = 0; i < kRows; ++i) {
+        if (n0 + i < shape.d_state) prefetch_to_l2(state + i * shape.d_head, bytes);
+      }
     }
+  }
+  if (threadIdx.x == 0) {
+    prefetch_line_to_l2(args.a + head);
+    prefetch_line_to_l2(args.d + head);
+    prefetch_line_to_l2(args.dt_bias + head);
   }
   wait_for_previous();
   const SequenceRows rows = args.sequences[blockIdx.y];

@@ -85,12 +85,15 @@ struct Shape {
   static constexpr int kScaleBytes = Format::kStageGroups * kSkinnyTile;
   static constexpr int kStageBytes = kWeightBytes + kActivationBytes + kScaleBytes;
   static constexpr int kSumBytes = Meeting<Format::kWarpsK, kMaxRows>::kBytes;
-  // Blocks of a multiprocessor: two where they fit, so that the next launch can begin beside the end of this one.
-  static constexpr int kNeighbours = kColumnTiles == 1 && Format::kTableBytes == 0 ? 2 : 1;
-  static constexpr int kBudget = (kNeighbours == 2 ? 112 : 200) * 1024 - kSumBytes - Format::kTableBytes;
+  // Where the registers allow it without spilling, small kernels begin beside this one.
+  static constexpr int kRegisterShares = kColumnTiles == 1 && Format::kTableBytes == 0 ? 2 : 1;
+  static constexpr int kBudget = 200 * 1024 - kSumBytes - Format::kTableBytes;
   static constexpr int kStages = kBudget / kStageBytes < kMostStages ? kBudget / kStageBytes : kMostStages;
   static constexpr int kSharedBytes = Format::kTableBytes + kStages * kStageBytes + kSumBytes;
-  static_assert(kStages >= 3 && kSharedBytes <= 227 * 1024);
+  // One block fills a multiprocessor's shared memory. Were there room for two, a launch that begins early would put two
+  // where a block of the one before has ended and none where one has not; and its first weights, fetched while most of
+  // the one before is still to come, would be gone from L2 when their turn comes.
+  static_assert(kStages >= 3 && kSharedBytes > 114 * 1024 && kSharedBytes <= 227 * 1024);
   static_assert(Format::kWarpsK * Format::kBlocks * 32 == Format::kStageInputs);
 };
 
@@ -171,6 +174,11 @@ class Loader {
       scales_ = part.group_scales + group * scale_pitch_ + tile * kSkinnyTile + thread() % 8 * 16;
       groups_left_ = p_.groups - group;
     }
+    // What the tile's end asks for comes nearer while the tile is computed.
+    if (part.row_scales != nullptr && thread() < kSkinnyTile / 32 &&
+        tile * kSkinnyTile + thread() * 32 < part.outputs) {
+      prefetch_line_to_l2(part.row_scales + tile * kSkinnyTile + thread() * 32);
+    }
   }
 
   const SkinnyParams& p_;
@@ -244,8 +252,35 @@ __device__ inline void multiply_stage(const SkinnyParams& p, const unsigned char
   }
 }
 
+/// Units [begin, end) on their way to L2.
+template <class Format, class S>
+__device__ inline void fetch_ahead(const SkinnyParams& p, int begin, int end) {
+  const int thread = static_cast<int>(threadIdx.x);
+  const int chunks = p.plan.chunks;
+  for (int unit = begin; unit < end;) {
+    const int tile = unit / chunks;
+    const int chunk = unit % chunks;
+    const int count = min(end - unit, chunks - chunk);
+    const SkinnyPart& part = part_of(p, tile);
+    const int64_t first = int64_t{tile - part.first_tile} * kSkinnyTile;
+    const int byte = chunk * kStageRowBytes;
+    const int bytes = min(count * kStageRowBytes, p.row_bytes - byte);
+    if (thread < kSkinnyTile && first + thread < part.outputs) {
+      prefetch_to_l2(part.codes + (first + thread) * part.pitch + byte, bytes);
+    }
+    if constexpr (Format::kStageGroups > 0) {
+      const int group = chunk * Format::kStageGroups;
+      const int groups = min(count * Format::kStageGroups, p.groups - group);
+      for (int i = thread; i < groups; i += S::kThreads) {
+        prefetch_to_l2(part.group_scales + (group + i) * part.group_scale_pitch + first, kSkinnyTile);
+      }
+    }
+    unit += count;
+  }
+}
+
 template <class Format, int kColumnTiles>
-__global__ void __launch_bounds__(Shape<Format, kColumnTiles>::kThreads, Shape<Format, kColumnTiles>::kNeighbours)
+__global__ void __launch_bounds__(Shape<Format, kColumnTiles>::kThreads, Shape<Format, kColumnTiles>::kRegisterShares)
     skinny_mma_kernel(const __grid_constant__ SkinnyParams p) {
   using S = Shape<Format, kColumnTiles>;
   extern __shared__ __align__(128) unsigned char shared[];
@@ -258,16 +293,7 @@ __global__ void __launch_bounds__(Shape<Format, kColumnTiles>::kThreads, Shape<F
   const int end = min(begin + p.plan.per_block, p.plan.tiles * chunks);
 
   let_next_begin();
-  if (p.prefetch) {
-    for (int i = static_cast<int>(threadIdx.x); i < S::kStages * kSkinnyTile; i += S::kThreads) {
-      const int unit = begin + i / kSkinnyTile;
-      if (unit >= end) break;
-      const SkinnyPart& part = part_of(p, unit / chunks);
-      const int64_t output = int64_t{unit / chunks - part.first_tile} * kSkinnyTile + i % kSkinnyTile;
-      const int byte = unit % chunks * kStageRowBytes;
-      if (output < part.outputs && byte < p.row_bytes) prefetch_to_l2(part.codes + output * part.pitch + byte);
-    }
-  }
+  if (p.prefetch) fetch_ahead<Format, S>(p, begin, min(end, begin + S::kStages));
   if constexpr (Format::kTableBytes > 0) Format::fill_table(table, static_cast<int>(threadIdx.x), S::kThreads);
   wait_for_previous();
 

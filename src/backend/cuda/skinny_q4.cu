@@ -17,8 +17,15 @@ struct Q4Format : skinny::BytesFormat {
   static constexpr int kTableBytes = 256 * 32 * 4;
   static constexpr bool kFolds = true;
 
+  /// A warp fills entries of its own: each lane finds one, then all lanes write each.
   __device__ static void fill_table(unsigned char* table, int thread, int threads) {
-    for (int i = thread; i < 256 * 32; i += threads) reinterpret_cast<uint32_t*>(table)[i] = q4_level_pair(i / 32);
+    const int lane = thread % 32;
+    const int each = 256 * 32 / threads;  // entries of a warp
+    const int first = thread / 32 * each;
+    const uint32_t own = q4_level_pair(first + lane % each);
+    for (int i = 0; i < each; ++i) {
+      reinterpret_cast<uint32_t*>(table)[(first + i) * 32 + lane] = __shfl_sync(~0U, own, i);
+    }
   }
   /// raw: 4 bytes of each of two groups.
   __device__ static void decode(uint2 raw, int b, const unsigned char* table, uint32_t (&pairs)[4]) {
