@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # compute-sanitizer's racecheck over the CUDA kernels: each of them once, on shapes small enough for a tool that follows
-# every access to shared memory. Groups of tests run side by side, a process each, in about two minutes on 16 processors.
+# every access to shared memory. Groups of tests run side by side, a process each, in half a minute on 16 processors.
 #
 #   tools/racecheck.sh BUILD OUT [JOBS]
 #
@@ -33,7 +33,7 @@ attention-weights CudaAttention.WeightsWrittenOut
 conv CudaConv.MatchesReference*
 elementwise CudaElementwise.*
 formats-float Formats/CudaWeights.*f32:Formats/CudaWeights.*bf16
-formats-quantized Formats/CudaWeights.*q8:Formats/CudaWeights.*q4
+formats-quantized Formats/CudaWeights.*q8:Formats/CudaWeights.*q4:Formats/CudaWeights.*fp8
 models Seeds/CudaModel.BestIdsAreThoseOfTheLogits/0:Seeds/CudaModel.BestIdsAreThoseOfTheLogits/1
 models-f32 Seeds/CudaModel.StatesForkAndMoveBetweenDevices/0
 norms Cuda*RmsNorm.*
