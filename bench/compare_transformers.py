@@ -3,6 +3,8 @@
 
     bench/compare_transformers.py --program build-cuda/bamba             everything: some ten minutes of an H100
     bench/compare_transformers.py --program build-cuda/bamba --rounds 1 --batches 1 --variants eager
+    bench/compare_transformers.py --program build-cuda/bamba --rounds 1 --repeat 1 --prompt 0 --batches 32 \\
+        --variants compiled                                              one step that takes minutes to compile
     bench/compare_transformers.py --program build/bamba --device cpu --shape tiny   does it run? needs no GPU
 
 Needs torch and transformers (5 or newer), no network. The engines take turns in rounds; what is printed are medians
@@ -248,8 +250,9 @@ class Comparison:
         self.arguments = arguments
         self.bamba = Bamba(arguments)
         self.peer = Peer(arguments)
-        self.cases = [{"what": "prompt", "tokens": arguments.prompt, "batch": 1},
-                      *({"what": "step", "tokens": batch, "batch": batch} for batch in arguments.batches)]
+        self.cases = [{"what": "step", "tokens": batch, "batch": batch} for batch in arguments.batches]
+        if arguments.prompt > 0:
+            self.cases.insert(0, {"what": "prompt", "tokens": arguments.prompt, "batch": 1})
         self.engines = ["bamba", *arguments.variants]
         for case in self.cases:
             case["engines"] = {engine: {"seconds": [], "error": None} for engine in self.engines}
@@ -353,7 +356,8 @@ def main():
                         help="the bamba program")
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
     parser.add_argument("--shape", choices=sorted(SHAPES), default="bamba-9b")
-    parser.add_argument("--prompt", type=int, default=2048, help="tokens of the measured prompt")
+    parser.add_argument("--prompt", type=int, default=2048,
+                        help="tokens of the measured prompt; 0: decoding steps only")
     parser.add_argument("--batches", default="1,8,32", help="sequences that are decoded together")
     parser.add_argument("--context", type=int, default=128, help="tokens before the steps")
     parser.add_argument("--gen", type=int, default=64, help="steps of a measurement")
@@ -372,7 +376,9 @@ def main():
     for name in arguments.variants:
         if name not in ("eager", "compiled"):
             parser.error(f"--variants: {name} is not one of eager, compiled")
-    for name in ("prompt", "context", "gen", "rounds", "repeat"):
+    if arguments.prompt < 0:
+        parser.error("--prompt: not below 0")
+    for name in ("context", "gen", "rounds", "repeat"):
         if getattr(arguments, name) < 1:
             parser.error(f"--{name}: at least 1")
     if min(arguments.batches) < 1:

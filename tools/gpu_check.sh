@@ -20,7 +20,7 @@ usage: tools/gpu_check.sh [flags]
   --only LIST     only these groups, with commas between them
   --skip LIST     all groups but these
   --quick         no racecheck, no benchmarks of kernels, short measurements, none of long prompts
-  --sanitize-filter F   tests of test_cuda under compute-sanitizer, as in --gtest_filter
+  --sanitize-filter F   tests of test_cuda under memcheck, as in --gtest_filter
   --step-limit S  seconds that a step may take (default 1200)
   --jobs N        of the build and of ctest (default: all processors)
   --cmake ARG     one more argument for cmake (repeatable)
@@ -202,18 +202,14 @@ run_tests() {
 }
 
 run_sanitizer() {
-  local sanitizer tool filter=${sanitize_filter:-$sanitize_default} tools=(memcheck racecheck)
+  local sanitizer
   if ! sanitizer=$(command -v compute-sanitizer || command -v /usr/local/cuda/bin/compute-sanitizer); then
     record sanitizer test skipped 0 'compute-sanitizer is not installed'
     return 0
   fi
-  if ((quick)); then tools=(memcheck); fi
-  for tool in "${tools[@]}"; do
-    # Races are looked for in this project's kernels: following every shared access of the library's takes very long.
-    if [[ $tool == racecheck && $filter == "$sanitize_default" ]]; then filter+=':CudaGemm.*:Seeds/CudaModel.*'; fi
-    step "$tool" test "$sanitizer" --tool "$tool" --error-exitcode 9 "$build/tests/test_cuda" \
-      "--gtest_filter=$filter"
-  done
+  step memcheck test "$sanitizer" --tool memcheck --error-exitcode 9 "$build/tests/test_cuda" \
+    "--gtest_filter=${sanitize_filter:-$sanitize_default}"
+  ((quick)) || step racecheck test "$root/tools/racecheck.sh" "$build" "$out" "$jobs"
 }
 
 text_of() {  # DEVICE

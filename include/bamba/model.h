@@ -150,6 +150,8 @@ struct ModelInfo {
   size_t weight_bytes_per_token = 0;  ///< read for one decoded token (an embedding counts one row)
   size_t state_bytes = 0;             ///< of a SequenceState, before any keys and values
   size_t kv_bytes_per_token = 0;      ///< growth of a SequenceState per token
+  size_t gpu_memory_bytes = 0;        ///< of the GPU's memory, that the model may use; 0 on the CPU
+  size_t gpu_memory_peak_bytes = 0;   ///< the most of it that was in use at one time so far
   WeightFormat weights = WeightFormat::f32;
   KvFormat kv = KvFormat::f32;
   ActivationFormat activations = ActivationFormat::f32;

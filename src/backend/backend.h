@@ -148,6 +148,29 @@ struct MachineRoof {
   double bf16_flops_per_second = 0;  ///< products of bf16 with f32 sums, where they have units of their own
 };
 
+/// Measures operations by the device's own clock, where that runs beside the host: nobody waits between operations, so
+/// what the host does meanwhile is in no operation's time.
+class OperationTimer {
+ public:
+  virtual ~OperationTimer() = default;
+  /// What the backend is told from here on, up to end(), is one operation. A begin() without its end() is forgotten
+  /// with the next.
+  virtual void begin() = 0;
+  virtual void end() = 0;
+  /// Waits for all operations and appends the seconds that each took which ended since the last collect() or forget(),
+  /// in order.
+  virtual void collect(std::vector<double>& seconds) = 0;
+  /// Drops what was not collected: after an error it may never have run.
+  virtual void forget() = 0;
+};
+
+/// What a device's own memory holds, in bytes.
+struct DeviceMemory {
+  size_t capacity = 0;  ///< what this backend may use; 0 where it uses the host's
+  size_t used = 0;
+  size_t peak = 0;  ///< the most that was in use at one time
+};
+
 class Backend {
  public:
   virtual ~Backend() = default;
@@ -161,6 +184,10 @@ class Backend {
   /// Returns when all operations so far are done. Devices that work beside the caller do so otherwise only where
   /// results come to the host.
   virtual void finish() {}
+  /// Null where the host's clock serves: the CPU's operations are done when they return. A backend with a timer may run
+  /// slower, and must outlive it.
+  virtual std::unique_ptr<OperationTimer> make_operation_timer() { return nullptr; }
+  virtual DeviceMemory memory() const { return {}; }
 
   // --- memory -------------------------------------------------------------------------------------------------
   /// Zero-filled. Throws Error(out_of_memory).

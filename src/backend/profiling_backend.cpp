@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "backend/operation_cost.h"
+#include "backend/operation_log.h"
 #include "base/stopwatch.h"
 
 namespace bamba::backend {
@@ -13,13 +14,19 @@ namespace {
 class ProfilingBackend final : public Backend {
  public:
   ProfilingBackend(std::unique_ptr<Backend> inner, std::shared_ptr<Profile> profile)
-      : inner_(std::move(inner)), profile_(std::move(profile)) {}
+      : inner_(std::move(inner)), profile_(std::move(profile)) {
+    if (auto timer = inner_->make_operation_timer()) log_ = std::make_unique<OperationLog>(std::move(timer), profile_);
+  }
 
   std::string_view name() const override { return inner_->name(); }
   int threads() const override { return inner_->threads(); }
   MachineRoof measure_roof() override { return inner_->measure_roof(); }
   Element intermediate_element() const override { return inner_->intermediate_element(); }
-  void finish() override { inner_->finish(); }
+  DeviceMemory memory() const override { return inner_->memory(); }
+  void finish() override {
+    inner_->finish();
+    if (log_ != nullptr) log_->deliver();
+  }
 
   // States take memory and copy what they share with forks while a forward begins: that is part of its time.
   Buffer allocate(size_t bytes) override {
@@ -70,7 +77,8 @@ class ProfilingBackend final : public Backend {
     OperationCost cost;
     std::string name = "linear ";
     for (const LinearOp& op : ops) {
-      const OperationCost own = linear_cost(*op.weight, in.rows, op.bias != nullptr, op.accumulate);
+      const OperationCost own =
+          linear_cost(*op.weight, in.rows, op.bias != nullptr, op.accumulate, in.element, op.out.element);
       const bool first = &op == ops.data();
       // The activations are read once for all.
       cost.bytes += own.bytes - (first ? 0 : matrix_bytes(in));
@@ -84,14 +92,14 @@ class ProfilingBackend final : public Backend {
         name, cost, [&] { inner_->linear(in, ops); }, arithmetic);
   }
   void rms_norm(Matrix in, const float* weight, float eps, Matrix out) override {
-    timed("rms_norm", rms_norm_cost(in.rows, in.cols), [&] { inner_->rms_norm(in, weight, eps, out); });
+    timed("rms_norm", rms_norm_cost(in.rows, in.cols, out.element), [&] { inner_->rms_norm(in, weight, eps, out); });
   }
   void gated_rms_norm(Matrix inout, Matrix gate, const float* weight, float eps, int64_t groups) override {
-    timed("gated_rms_norm", gated_rms_norm_cost(inout.rows, inout.cols),
+    timed("gated_rms_norm", gated_rms_norm_cost(inout.rows, inout.cols, inout.element),
           [&] { inner_->gated_rms_norm(inout, gate, weight, eps, groups); });
   }
   void gated_activation(Matrix gate, Matrix up, Activation activation) override {
-    timed("gated_activation", gated_activation_cost(gate.rows, gate.cols),
+    timed("gated_activation", gated_activation_cost(gate.rows, gate.cols, gate.element),
           [&] { inner_->gated_activation(gate, up, activation); });
   }
   void best_columns(Matrix in, std::span<int64_t> columns) override {
@@ -100,17 +108,18 @@ class ProfilingBackend final : public Backend {
   void causal_conv(Matrix in, std::span<const SequenceRows> sequences, std::span<float* const> windows,
                    const float* weight, const float* bias, ConvShape shape, Activation activation,
                    Matrix out) override {
-    timed("causal_conv", causal_conv_cost(in.rows, sequences.size(), shape, bias != nullptr),
+    timed("causal_conv", causal_conv_cost(in.rows, sequences.size(), shape, bias != nullptr, in.element),
           [&] { inner_->causal_conv(in, sequences, windows, weight, bias, shape, activation, out); });
   }
   void selective_scan(Matrix xbc, Matrix dt, std::span<const SequenceRows> sequences, std::span<float* const> states,
                       const float* a, const float* d, const float* dt_bias, ScanShape shape, ScanForm form,
                       Matrix out) override {
-    timed("selective_scan", selective_scan_cost(xbc.rows, sequences.size(), shape),
-          [&] { inner_->selective_scan(xbc, dt, sequences, states, a, d, dt_bias, shape, form, out); });
+    timed(
+        "selective_scan", selective_scan_cost(xbc.rows, sequences.size(), shape, xbc.element),
+        [&] { inner_->selective_scan(xbc, dt, sequences, states, a, d, dt_bias, shape, form, out); }, products_of(xbc));
   }
   void rotate(Matrix heads, int64_t n_heads, int64_t head_dim, int64_t rotary_dim, const float* cos_sin) override {
-    timed("rotate", rotate_cost(heads.rows, n_heads, rotary_dim),
+    timed("rotate", rotate_cost(heads.rows, n_heads, rotary_dim, heads.element),
           [&] { inner_->rotate(heads, n_heads, head_dim, rotary_dim, cos_sin); });
   }
 
@@ -118,7 +127,7 @@ class ProfilingBackend final : public Backend {
   size_t kv_page_bytes(AttentionShape shape) const override { return inner_->kv_page_bytes(shape); }
   void kv_append(Matrix keys, Matrix values, std::span<const SequenceRows> sequences,
                  std::span<float* const* const> pages, AttentionShape shape) override {
-    timed("kv_append", kv_append_cost(keys.rows, token_bytes(shape), shape),
+    timed("kv_append", kv_append_cost(keys.rows, token_bytes(shape), shape, keys.element),
           [&] { inner_->kv_append(keys, values, sequences, pages, shape); });
   }
   void kv_read(float* const* pages, int64_t tokens, AttentionShape shape, float* keys, float* values) override {
@@ -130,35 +139,56 @@ class ProfilingBackend final : public Backend {
   }
   void attention(Matrix queries, std::span<const SequenceRows> sequences, std::span<float* const* const> pages,
                  AttentionShape shape, Matrix out) override {
-    timed("attention", attention_cost(sequences, token_bytes(shape), shape),
-          [&] { inner_->attention(queries, sequences, pages, shape, out); });
+    timed(
+        "attention", attention_cost(sequences, token_bytes(shape), shape, queries.element),
+        [&] { inner_->attention(queries, sequences, pages, shape, out); }, products_of(queries));
   }
   void attention_weights(Matrix queries, SequenceRows sequence, float* const* pages, AttentionShape shape, float* host,
                          int64_t head_stride, int64_t row_stride) override {
-    timed("attention_weights", attention_cost({&sequence, 1}, token_bytes(shape), shape),
+    timed("attention_weights", attention_cost({&sequence, 1}, token_bytes(shape), shape, queries.element),
           [&] { inner_->attention_weights(queries, sequence, pages, shape, host, head_stride, row_stride); });
   }
 
  private:
-  /// What throws is not counted.
+  /// What throws is not counted; by a device's clock nor are the operations before it that were not delivered yet.
   template <typename Body>
   std::invoke_result_t<Body> timed(std::string_view name, OperationCost cost, Body body,
                                    Arithmetic arithmetic = Arithmetic::f32) {
     const Stopwatch watch;
+    if (log_ != nullptr) log_->begin();
     if constexpr (std::is_void_v<std::invoke_result_t<Body>>) {
-      body();
-      inner_->finish();
-      profile_->add(name, watch.seconds(), cost.bytes, cost.flops, arithmetic);
+      guarded(body);
+      end(name, cost, arithmetic, watch);
     } else {
-      auto result = body();
-      inner_->finish();
-      profile_->add(name, watch.seconds(), cost.bytes, cost.flops, arithmetic);
+      auto result = guarded(body);
+      end(name, cost, arithmetic, watch);
       return result;
     }
   }
+  template <typename Body>
+  std::invoke_result_t<Body> guarded(Body body) {
+    try {
+      return body();
+    } catch (...) {
+      if (log_ != nullptr) log_->drop();
+      throw;
+    }
+  }
+  void end(std::string_view name, OperationCost cost, Arithmetic arithmetic, const Stopwatch& watch) {
+    if (log_ != nullptr) {
+      log_->end(name, cost, arithmetic);
+      return;
+    }
+    inner_->finish();
+    profile_->add(name, watch.seconds(), cost.bytes, cost.flops, arithmetic);
+  }
 
+  /// Devices whose matrices are bf16 multiply them on units of their own.
+  static Arithmetic products_of(const Matrix& matrix) {
+    return matrix.element == Element::bf16 ? Arithmetic::bf16 : Arithmetic::f32;
+  }
   static double matrix_bytes(const Matrix& matrix) {
-    return static_cast<double>(matrix.rows * matrix.cols) * sizeof(float);
+    return static_cast<double>(matrix.rows * matrix.cols) * element_bytes(matrix.element);
   }
   double token_bytes(AttentionShape shape) const {
     return static_cast<double>(inner_->kv_page_bytes(shape)) / static_cast<double>(inner_->kv_page_tokens());
@@ -166,6 +196,7 @@ class ProfilingBackend final : public Backend {
 
   std::unique_ptr<Backend> inner_;
   std::shared_ptr<Profile> profile_;
+  std::unique_ptr<OperationLog> log_;  // null: the host's clock
 };
 
 }  // namespace

@@ -82,6 +82,7 @@ ExitCode run_bench(const BenchFlags& flags) {
   run.measure();  // memory gets its pages, caches their contents
   run.clear();
   report.peak_memory_bytes = peak_memory_bytes();  // before the roof's own
+  report.info = model.model().info();
   report.threads = model.model().threads();
   std::vector<MachineRoof> roofs;
   for (int64_t i = 0; i < flags.repeat; ++i) {
@@ -97,7 +98,6 @@ ExitCode run_bench(const BenchFlags& flags) {
   report.device = flags.model.device;
   const char* usual = report.device == "cuda" && !flags.model.bit_exact ? "chunked" : "recurrent";
   report.scan = flags.model.scan.empty() ? usual : flags.model.scan;
-  report.info = model.model().info();
   report.matrix_flops = prompt_matrix_flops(model.config(), flags.work);
   report.on_gpu = report.device == "cuda";
   const bool tensor_cores = report.on_gpu && report.info.activations == ActivationFormat::bf16;

@@ -90,6 +90,8 @@ Json bench_json(const BenchReport& report) {
   out["kv_bytes_per_token"] = report.info.kv_bytes_per_token;
   out["state_bytes_at_end"] = report.state_bytes;
   out["peak_memory_bytes"] = report.peak_memory_bytes;
+  out["gpu_memory_bytes"] = report.info.gpu_memory_bytes;
+  out["gpu_memory_peak_bytes"] = report.info.gpu_memory_peak_bytes;
   out["load_seconds"] = report.load_seconds;
   out["device"] = report.device;
   out["threads"] = report.threads;
@@ -157,6 +159,9 @@ void print_bench(const BenchReport& report, Output& out) {
   out.line(str("state         ", bytes(info.state_bytes), " a sequence and ", bytes(info.kv_bytes_per_token),
                " a token (keys and values in ", kv_format_name(info.kv), ")"));
   out.line(str("memory        ", bytes(report.peak_memory_bytes), " at most"));
+  if (report.on_gpu) {
+    out.line(str("GPU memory    ", bytes(info.gpu_memory_peak_bytes), " at most, of ", bytes(info.gpu_memory_bytes)));
+  }
   out.line(str("version       bamba ", BAMBA_VERSION, ", compiler ", __VERSION__, ", median of ", report.repeat));
   if (report.profile) {
     print_profile("prompt", prompt_phase(report), report.roof, out);

@@ -19,7 +19,7 @@ double median(std::vector<double> values);
 struct BenchReport {
   std::string model;
   std::string device, scan;
-  ModelInfo info;
+  ModelInfo info;                           ///< before the measuring of the roof
   double matrix_flops = 0;                  ///< of the matrix products of all prompts of a run
   Arithmetic arithmetic = Arithmetic::f32;  ///< what these products are made of
   bool on_gpu = false;

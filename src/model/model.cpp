@@ -103,6 +103,9 @@ ModelInfo BambaModel::info() const {
   info.state_bytes = context.mamba_layers * (context.window_bytes() + context.ssm_bytes());
   info.kv_bytes_per_token =
       context.attention_layers * context.page_bytes() / static_cast<size_t>(context.backend->kv_page_tokens());
+  const backend::DeviceMemory memory = context.backend->memory();
+  info.gpu_memory_bytes = memory.capacity;
+  info.gpu_memory_peak_bytes = memory.peak;
   info.weights = impl_->format;
   info.kv = context.attention.kv;
   const bool narrow = context.backend->intermediate_element() == backend::Element::bf16;
@@ -111,7 +114,9 @@ ModelInfo BambaModel::info() const {
 }
 
 SequenceState BambaModel::new_state() const {
-  return SequenceState(std::make_unique<SequenceState::Impl>(impl_->context));
+  SequenceState state(std::make_unique<SequenceState::Impl>(impl_->context));
+  if (impl_->options.profile != nullptr) impl_->device->finish();  // so that it is not in the next forward's time
+  return state;
 }
 
 SequenceState BambaModel::load_state(const std::filesystem::path& path) const {

@@ -310,6 +310,7 @@ void BambaModel::Impl::forward(std::span<const SequenceRequest> requests, const 
                                RaggedOutput& output) {
   const std::lock_guard lock(mutex);
   RaggedForward(*this, requests, ragged_options, output).run();
+  if (options.profile != nullptr) device->finish();  // it is read between forwards: this one shall be in it
 }
 
 }  // namespace bamba

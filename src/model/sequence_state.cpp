@@ -35,27 +35,47 @@ SequenceState::Impl::Impl(std::shared_ptr<const StateContext> context_)
   }
 }
 
-void SequenceState::Impl::prepare(int64_t tokens) {
-  backend::Backend& device = *context->backend;
+namespace {
+
+/// Room for `tokens` more, and no memory shared with forks where they will be written.
+void take_memory(SequenceState::Impl& state, int64_t tokens) {
+  const StateContext& context = *state.context;
+  backend::Backend& device = *context.backend;
   const auto make_own = [&](backend::Buffer& buffer) {
     if (!buffer.unique()) buffer = device.clone(buffer);
   };
-  for (MambaLayer& layer : mamba) {
+  for (auto& layer : state.mamba) {
     make_own(layer.window);
     make_own(layer.ssm);
   }
   const int64_t page_tokens = device.kv_page_tokens();
-  const auto first_written = static_cast<size_t>(length / page_tokens);
-  const auto pages_needed = static_cast<size_t>((length + tokens + page_tokens - 1) / page_tokens);
-  for (AttentionLayer& layer : attention) {
+  const auto first_written = static_cast<size_t>(state.length / page_tokens);
+  const auto pages_needed = static_cast<size_t>((state.length + tokens + page_tokens - 1) / page_tokens);
+  for (auto& layer : state.attention) {
     for (size_t i = first_written; i < std::min(layer.pages.size(), pages_needed); ++i) {
       make_own(layer.pages[i]);
       layer.page_pointers[i] = layer.pages[i].floats();
     }
     while (layer.pages.size() < pages_needed) {
-      layer.pages.push_back(device.allocate(context->page_bytes()));
+      layer.pages.push_back(device.allocate(context.page_bytes()));
       layer.page_pointers.push_back(layer.pages.back().floats());
     }
+  }
+}
+
+}  // namespace
+
+void SequenceState::Impl::prepare(int64_t tokens) {
+  try {
+    take_memory(*this, tokens);
+  } catch (const Error& error) {
+    const auto [capacity, used, peak] = context->backend->memory();
+    if (error.code() != ErrorCode::out_of_memory || capacity == 0 || attention.empty()) throw;
+    // What was taken for this call stays the sequence's: it serves the next one.
+    const size_t page = attention.size() * context->page_bytes();
+    const auto more = static_cast<int64_t>((capacity - used) / page) * context->backend->kv_page_tokens();
+    fail(error.code(), error.what(), "; a sequence of ", length, " tokens was to grow by ", tokens,
+         ", and what is free holds keys and values of ", more, " more tokens");
   }
 }
 

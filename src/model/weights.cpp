@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/str.h"
+#include "model/device_room.h"
 #include "model/format_table.h"
 #include "model/transpose.h"
 
@@ -137,9 +138,17 @@ DType storage_type(WeightFormat format) {
 
 ModelWeights build_weights(const BambaConfig& config, WeightFormat format, Backend& backend,
                            const TensorSource& source) {
+  // A quantized checkpoint may hold some matrices in a smaller format than the rest.
+  if (!is_quantized(format)) check_device_room(config, format, backend, backend.memory());
   Builder builder(config, backend);
-  for (const TensorSpec& spec : tensor_specs(config)) {
-    builder.take(spec, source(spec), is_quantized(format) ? tensor_format(spec, format) : format);
+  try {
+    for (const TensorSpec& spec : tensor_specs(config)) {
+      builder.take(spec, source(spec), is_quantized(format) ? tensor_format(spec, format) : format);
+    }
+  } catch (const Error& error) {
+    const size_t capacity = backend.memory().capacity;
+    if (error.code() != ErrorCode::out_of_memory || capacity == 0) throw;
+    fail(error.code(), error.what(), "; ", device_room_text(config, format, backend, capacity));
   }
   return builder.finish();
 }

@@ -3,8 +3,10 @@
 
 #include <map>
 #include <string>
+#include <vector>
 
 #include "backend/operation_cost.h"
+#include "backend/operation_log.h"
 #include "backend/profiling_backend.h"
 
 namespace bamba::backend {
@@ -60,6 +62,88 @@ TEST(ProfilingBackend, CountsALinearLayer) {
   // What is accumulated to is read as well, and the bias.
   EXPECT_EQ(both.bytes - first.bytes, first.bytes + 4 * kRows * kOut + 4 * kOut);
   EXPECT_EQ(both.flops - first.flops, first.flops + 2 * kRows * kOut);
+}
+
+/// Operation n takes n seconds, n counted from the first one ever begun.
+class CountingTimer final : public OperationTimer {
+ public:
+  explicit CountingTimer(int& waits) : waits_(waits) {}
+  void begin() override { ++begun_; }
+  void end() override { ended_.push_back(begun_); }
+  void collect(std::vector<double>& seconds) override {
+    ++waits_;
+    seconds.insert(seconds.end(), ended_.begin(), ended_.end());
+    ended_.clear();
+  }
+  void forget() override { ended_.clear(); }
+
+ private:
+  int& waits_;
+  int begun_ = 0;
+  std::vector<double> ended_;
+};
+
+TEST(OperationLog, TimesReachTheProfileWhenTheyAreAskedFor) {
+  auto profile = std::make_shared<Profile>();
+  int waits = 0;
+  OperationLog log(std::make_unique<CountingTimer>(waits), profile);
+  for (const char* name : {"a", "b", "a"}) {
+    log.begin();
+    log.end(name, {10, 100}, Arithmetic::bf16);
+  }
+  EXPECT_TRUE(profile->operations().empty());
+  log.deliver();
+  log.deliver();  // nothing is left to wait for
+  EXPECT_EQ(waits, 1);
+  auto operations = by_name(*profile);
+  EXPECT_EQ(operations["a"].calls, 2);
+  EXPECT_EQ(operations["a"].seconds, 1 + 3);
+  EXPECT_EQ(operations["a"].bytes, 20);
+  EXPECT_EQ(operations["a"].flops, 200);
+  EXPECT_EQ(operations["a"].arithmetic, Arithmetic::bf16);
+  EXPECT_EQ(operations["b"].seconds, 2);
+}
+
+TEST(OperationLog, AfterAnErrorOnlyWhatFollowsCounts) {
+  auto profile = std::make_shared<Profile>();
+  int waits = 0;
+  OperationLog log(std::make_unique<CountingTimer>(waits), profile);
+  log.begin();
+  log.end("before", {}, Arithmetic::f32);
+  log.begin();
+  log.drop();
+  log.begin();
+  log.end("after", {}, Arithmetic::f32);
+  log.deliver();
+  const auto operations = profile->operations();
+  ASSERT_EQ(operations.size(), 1U);
+  EXPECT_EQ(operations[0].name, "after");
+  EXPECT_EQ(operations[0].seconds, 3);
+}
+
+TEST(OperationLog, ManyOperationsAreDeliveredOnTheWay) {
+  auto profile = std::make_shared<Profile>();
+  int waits = 0;
+  OperationLog log(std::make_unique<CountingTimer>(waits), profile);
+  for (size_t i = 0; i < 2 * OperationLog::kMostPending + 1; ++i) {
+    log.begin();
+    log.end("a", {}, Arithmetic::f32);
+  }
+  EXPECT_EQ(waits, 2);
+  EXPECT_EQ(profile->operations()[0].calls, 2 * static_cast<int64_t>(OperationLog::kMostPending));
+}
+
+TEST(OperationCost, HalvesMoveHalf) {
+  // The residual stream, the weights of norms and the states stay f32.
+  EXPECT_EQ(rms_norm_cost(3, 8).bytes - rms_norm_cost(3, 8, Element::bf16).bytes, 2 * 24);
+  EXPECT_EQ(gated_rms_norm_cost(3, 8, Element::bf16).bytes, 2 * 3 * 24 + 4 * 8);
+  EXPECT_EQ(gated_activation_cost(3, 8, Element::bf16).bytes, 2 * 3 * 24);
+  const ScanShape scan{4, 8, 1, 16, 64, 0, 1};
+  EXPECT_EQ(selective_scan_cost(5, 2, scan).bytes - selective_scan_cost(5, 2, scan, Element::bf16).bytes,
+            2 * 5 * (32 + 32 + 4 + 32));
+  const AttentionShape attention{2, 1, 4, 2};
+  const SequenceRows rows[] = {{0, 3, 4}};
+  EXPECT_EQ(attention_cost(rows, 32, attention, Element::bf16).bytes, 2 * 2 * 3 * 8 + 7 * 32);
 }
 
 TEST(OperationCost, ScanReadsAndWritesEachStateOnce) {

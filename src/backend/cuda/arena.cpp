@@ -46,15 +46,18 @@ void* Arena::take(size_t bytes) {
     if (gap->second >= wanted && (best == gaps_.end() || gap->second < best->second)) best = gap;
   }
   if (best == gaps_.end()) {
+    size_t largest = 0;
+    for (const auto& [offset, size] : gaps_) largest = std::max(largest, size);
     fail(ErrorCode::out_of_memory, "no room for ", bytes, " bytes in the ", gigabytes(bytes_),
-         " GB of GPU memory that this backend took, of which ", gigabytes(used_),
-         " GB are in use; --gpu-memory sets it");
+         " GB of GPU memory that this backend took: ", gigabytes(used_), " GB are in use, ", bytes_ - used_,
+         " bytes are free, ", largest, " of them in one piece; --gpu-memory sets how much is taken");
   }
   const auto [offset, size] = *best;
   gaps_.erase(best);
   if (size > wanted) gaps_[offset + wanted] = size - wanted;
   taken_[offset] = wanted;
   used_ += wanted;
+  peak_ = std::max(peak_, used_);
   return static_cast<std::byte*>(base_) + offset;
 }
 
@@ -79,6 +82,11 @@ void Arena::give_back(void* memory) noexcept {
     }
   }
   gaps_[offset] = size;
+}
+
+DeviceMemory Arena::memory() const {
+  const std::lock_guard lock(mutex_);
+  return {bytes_, used_, peak_};
 }
 
 std::shared_ptr<void> take_shared(const std::shared_ptr<Arena>& arena, size_t bytes) {

@@ -9,6 +9,8 @@
 #include <memory>
 #include <mutex>
 
+#include "backend/backend.h"
+
 namespace bamba::backend::cuda {
 
 class Arena {
@@ -24,12 +26,14 @@ class Arena {
   /// left. Any thread may call.
   void* take(size_t bytes);
   void give_back(void* memory) noexcept;
+  DeviceMemory memory() const;
 
  private:
   void* base_ = nullptr;
   size_t bytes_ = 0;
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   size_t used_ = 0;
+  size_t peak_ = 0;
   std::map<size_t, size_t> gaps_;   // offset, bytes
   std::map<size_t, size_t> taken_;  // offset, bytes
 };

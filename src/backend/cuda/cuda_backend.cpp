@@ -7,6 +7,7 @@
 #include "backend/cuda/best_columns.h"
 #include "backend/cuda/check.h"
 #include "backend/cuda/conv.h"
+#include "backend/cuda/cuda_operation_timer.h"
 #include "backend/cuda/cuda_roof.h"
 #include "backend/cuda/cuda_weight.h"
 #include "backend/cuda/elementwise.h"
@@ -39,6 +40,10 @@ class CudaBackend final : public Backend {
   MachineRoof measure_roof() override { return measure_cuda_roof(context_); }
   Element intermediate_element() const override { return element_; }
   void finish() override { context_.queue.finish(); }
+  std::unique_ptr<OperationTimer> make_operation_timer() override {
+    return std::make_unique<CudaOperationTimer>(context_.queue);
+  }
+  DeviceMemory memory() const override { return context_.arena->memory(); }
 
   // --- memory ---------------------------------------------------------------------------------------------------
   Buffer allocate(size_t bytes) override {

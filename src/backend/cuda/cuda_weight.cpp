@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "backend/cuda/converted.h"
 #include "backend/cuda/quantized_weight.h"
 #include "base/str.h"
 
@@ -12,7 +13,7 @@ std::unique_ptr<LinearWeight> upload_weight(CudaContext& context, const Tensor& 
     fail(ErrorCode::unsupported, "f16 weights run on the CPU only; on CUDA choose bf16, f32, q8 or q4 weights");
   }
   const bool wide = format == WeightFormat::f32;
-  const Tensor values = weight.to(wide ? DType::f32 : DType::bf16);
+  const Tensor values = converted(weight, wide ? DType::f32 : DType::bf16, context.pool);
   DeviceWeight device;
   device.kind = wide ? WeightKind::f32 : WeightKind::bf16;
   device.out = weight.dim(0);

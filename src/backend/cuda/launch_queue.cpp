@@ -69,6 +69,7 @@ void* LaunchQueue::stage_bytes(const void* data, size_t bytes) {
 }
 
 void LaunchQueue::flush() {
+  ++flushes_;
   if (staged_ > 0) {
     BAMBA_CUDA_CHECK(cudaMemcpyAsync(device_staging_, host_staging_[block_], staged_, cudaMemcpyHostToDevice, stream_));
     BAMBA_CUDA_CHECK(cudaEventRecord(copied_[block_], stream_));
@@ -104,7 +105,7 @@ void LaunchQueue::launch_all() {
 }
 
 void LaunchQueue::run_list() {
-  if (operations_ < kLeastOperations) {
+  if (operations_ < kLeastOperations || !use_graphs_) {
     launch_all();
     return;
   }

@@ -52,6 +52,10 @@ class LaunchQueue {
   /// Flushes and waits.
   void finish();
 
+  /// Runs every pass launch by launch, also those that were seen before.
+  void use_graphs(bool use) { use_graphs_ = use; }
+  /// How often queued work went to the stream: when that grew, what was pushed before is no longer queued.
+  uint64_t flushes() const { return flushes_; }
   cudaStream_t stream() const { return stream_; }
 
  private:
@@ -104,6 +108,8 @@ class LaunchQueue {
   size_t operations_ = 0;
   std::vector<Graph> graphs_;
   uint64_t clock_ = 0;
+  bool use_graphs_ = true;
+  uint64_t flushes_ = 0;
 };
 
 }  // namespace bamba::backend::cuda

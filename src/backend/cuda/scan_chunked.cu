@@ -8,6 +8,7 @@
 // Four warps make y from the entering state, rounded to bf16 in shared memory, while four others make the next state.
 // No exponent is positive. 64 tokens and not chunk_size: the masked product grows with the block and 2^(c_i - c_j)
 // costs an exponential an element, while states, which never leave the chip, cost the same at any length.
+#include "backend/cuda/block_barrier.cuh"
 #include "backend/cuda/check.h"
 #include "backend/cuda/scan_mma.cuh"
 #include "backend/cuda/scan_tables.cuh"
@@ -46,6 +47,7 @@ struct Shared {
   alignas(128) uint8_t y[kBlockTokens * kHead * 2];        // each warp its own 16 rows
   alignas(128) float sums[2][kBlockTokens];
   alignas(128) float delta[2][kBlockTokens];
+  BlockBarrier entrance;  // of all threads, before each block
 };
 
 /// What both roles know.
@@ -101,7 +103,7 @@ struct Walk {
   /// goes to the block after.
   __device__ __forceinline__ void enter(int64_t index) const {
     copies_done();
-    asm volatile("bar.sync 0;" ::: "memory");  // of all threads, from both roles
+    shared.entrance.arrive_and_wait();
     if (index + 1 < blocks) fetch(index + 1);
   }
 };
@@ -410,7 +412,9 @@ __global__ __launch_bounds__(kThreads, 2) void chunked_kernel(const Arguments ar
                           first_block(rows, blockIdx.y),
                           head,
                           head / (args.shape.n_heads / args.shape.n_groups)};
+  if (threadIdx.x == 0) walk.shared.entrance.start(kThreads);
   walk.fetch(0);
+  __syncthreads();
   if (threadIdx.x < kRole) {
     make_outputs(walk);
   } else {
