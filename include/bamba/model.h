@@ -32,10 +32,12 @@ namespace bamba {
 
 /// Where and how a model runs.
 struct RunOptions {
-  std::string device = "cpu";           ///< "cpu" or "cuda"; Error(unsupported) where this build or machine has none
-  int threads = 0;                      ///< 0: as many as the process may use
-  std::optional<WeightFormat> weights;  ///< empty: the config's dtype, or else the tensors' own
-  std::optional<KvFormat> kv;           ///< keys and values of attention layers; empty: default_kv_format(weights)
+  std::string device = "cpu";  ///< "cpu" or "cuda"; Error(unsupported) where this build or machine has none
+  int threads = 0;             ///< 0: as many as the process may use
+  /// Empty: the checkpoint's own, which is fp8 on CUDA where its layers are, else the config's dtype, or else the
+  /// tensors'.
+  std::optional<WeightFormat> weights;
+  std::optional<KvFormat> kv;  ///< keys and values of attention layers; empty: default_kv_format(weights)
   /// Of products with bf16 weights; empty: f32 on the CPU, and on CUDA with f32 weights, bf16 otherwise on CUDA.
   std::optional<ActivationFormat> activations;
   std::optional<ScanForm> scan;  ///< empty: recurrent on the CPU, chunked on CUDA

@@ -42,6 +42,7 @@ class ProfilingBackend final : public Backend {
   }
 
   // Loading and saving are no part of a forward.
+  WeightFormat held_format(WeightFormat wanted) const override { return inner_->held_format(wanted); }
   std::unique_ptr<LinearWeight> pack_linear(const Tensor& weight, WeightFormat format) override {
     return inner_->pack_linear(weight, format);
   }
@@ -51,6 +52,7 @@ class ProfilingBackend final : public Backend {
   std::unique_ptr<LinearWeight> pack_quantized(const QuantizedMatrix& weight) override {
     return inner_->pack_quantized(weight);
   }
+  std::unique_ptr<LinearWeight> pack_fp8(const Fp8Matrix& weight) override { return inner_->pack_fp8(weight); }
   size_t quantized_bytes(int64_t out, int64_t in, WeightFormat format) const override {
     return inner_->quantized_bytes(out, in, format);
   }

@@ -488,6 +488,13 @@ TEST(FromPretrained, ReadsEightBitFloatsWithTheirScales) {
     plain.write();
     expect_same_model(BambaForCausalLM::from_pretrained(plain.folder()),
                       BambaForCausalLM::from_pretrained(coded.folder()));
+    // Asked for as fp8, they keep their own codes and scales, which the CPU holds as bf16; all else is bf16 then.
+    RunOptions run;
+    run.weights = WeightFormat::fp8;
+    const auto as_fp8 = BambaForCausalLM::from_pretrained(coded.folder(), run);
+    EXPECT_EQ(as_fp8.model().info().weights, WeightFormat::bf16);
+    run.weights = WeightFormat::bf16;
+    expect_same_model(BambaForCausalLM::from_pretrained(coded.folder(), run), as_fp8);
     coded.tensors().erase(coded.find("model.layers.1.self_attn.q_proj.weight_scale"));
     coded.expect_refused({"model.layers.1.self_attn.q_proj.weight_scale", "missing"});
   }

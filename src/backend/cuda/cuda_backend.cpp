@@ -98,6 +98,7 @@ class CudaBackend final : public Backend {
 
   // --- weights --------------------------------------------------------------------------------------------------
   std::unique_ptr<LinearWeight> pack_linear(const Tensor& weight, WeightFormat format) override {
+    if (format == WeightFormat::fp8) return upload_fp8(context_, quantize_fp8(weight, context_.pool));
     if (!is_quantized(format)) return upload_weight(context_, weight, format);
     const auto packed = cpu_->pack_linear(weight, format);
     return upload_panels(context_, format, weight.dim(0), weight.dim(1), packed->packed());
@@ -109,6 +110,7 @@ class CudaBackend final : public Backend {
     const auto packed = cpu_->pack_quantized(weight);
     return upload_panels(context_, weight.format, weight.rows, weight.cols, packed->packed());
   }
+  std::unique_ptr<LinearWeight> pack_fp8(const Fp8Matrix& weight) override { return upload_fp8(context_, weight); }
   size_t quantized_bytes(int64_t out, int64_t in, WeightFormat format) const override {
     return cpu_->quantized_bytes(out, in, format);
   }
