@@ -12,8 +12,10 @@
 
 #include <bamba/activation_format.h>
 #include <bamba/dtype.h>
+#include <bamba/error.h>
 #include <bamba/kv_format.h>
 #include <bamba/tensor.h>
+#include <bamba/token_draw.h>
 #include <bamba/weight_format.h>
 
 #include <atomic>
@@ -221,6 +223,14 @@ class Backend {
   /// columns[r] (host) = where row r has its largest value, the first of equals; where not all of its values are
   /// finite, -1 - c, c being the first that is not.
   virtual void best_columns(Matrix in, std::span<int64_t> columns) = 0;
+  /// Whether draw_columns() works. Where logits are in the host's memory anyway, who wants to draw does it there, with
+  /// more settings than these.
+  virtual bool draws_tokens() const { return false; }
+  /// columns[r] (host) = the column drawn from row r as draws[r] says; where not all of its values are finite, as for
+  /// best_columns. Depends on the row and its draw alone.
+  virtual void draw_columns(Matrix /*in*/, std::span<const TokenDraw> /*draws*/, std::span<int64_t> /*columns*/) {
+    throw Error(ErrorCode::unsupported, "this device draws no tokens");
+  }
 
   /// Causal depthwise convolution over each sequence, bias (or null) added, then `activation`. weight: [width,
   /// channels]. windows[i]: [width, channels], the sequence's last inputs, oldest first; read and brought up to date.

@@ -99,6 +99,10 @@ class ProfilingBackend final : public Backend {
   void best_columns(Matrix in, std::span<int64_t> columns) override {
     timed("best_columns", {matrix_bytes(in), 0}, [&] { inner_->best_columns(in, columns); });
   }
+  bool draws_tokens() const override { return inner_->draws_tokens(); }
+  void draw_columns(Matrix in, std::span<const TokenDraw> draws, std::span<int64_t> columns) override {
+    timed("draw_columns", {matrix_bytes(in), 0}, [&] { inner_->draw_columns(in, draws, columns); });
+  }
   void causal_conv(Matrix in, std::span<const SequenceRows> sequences, std::span<float* const> windows,
                    const float* weight, const float* bias, ConvShape shape, Activation activation,
                    Matrix out) override {

@@ -90,6 +90,10 @@ int BambaModel::threads() const {
   return impl_->device->threads();
 }
 
+bool BambaModel::draws_tokens() const {
+  return impl_->device->draws_tokens();
+}
+
 ModelInfo BambaModel::info() const {
   const StateContext& context = *impl_->context;
   ModelInfo info;

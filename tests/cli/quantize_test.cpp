@@ -94,8 +94,8 @@ TEST(Quantize, Fp8FoldersAreThePublishedKind) {
     return result.out;
   };
   EXPECT_EQ(story_of({"generate", "-m", child}), story_of({"generate", "-m", kDemo, "--weights", "fp8"}));
-  const ProgramResult method = run_bamba(
-      {"quantize", "-m", tiny_model(), "-o", folder / "x", "--weights", "fp8", "--method", "search"});
+  const ProgramResult method =
+      run_bamba({"quantize", "-m", tiny_model(), "-o", folder / "x", "--weights", "fp8", "--method", "search"});
   EXPECT_EQ(method.exit_code, 2);
   EXPECT_NE(method.err.find("fp8 weights are rounded to nearest"), std::string::npos) << method.err;
   const ProgramResult unknown = run_bamba({"generate", "-m", tiny_model(), "--weights", "fp4", "-p", "a"});

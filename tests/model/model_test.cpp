@@ -443,6 +443,22 @@ TEST(FromPretrained, NamesWhatDoesNotFit) {
                [&] { BambaForCausalLM::from_pretrained(golden_path("a_base"), options); });
 }
 
+TEST(Forward, TheCpuLeavesDrawsToItsCaller) {
+  const auto model = BambaForCausalLM::from_pretrained(golden_path("a_base"));
+  EXPECT_FALSE(model.model().draws_tokens());
+  SequenceState state = model.new_state();
+  const std::vector<int64_t> ids = {1, 2};
+  SequenceInput input;
+  input.state = &state;
+  input.input_ids = ids;
+  RaggedOptions options;
+  const TokenDraw draw;
+  options.draws = {&draw, 1};
+  expect_error(ErrorCode::unsupported, {"cpu", "draws no tokens"},
+               [&] { static_cast<void>(model.forward(std::span<const SequenceInput>(&input, 1), options)); });
+  EXPECT_EQ(state.length(), 0);
+}
+
 /// Rounds to E4M3 by search: 256 values are few.
 uint8_t nearest_e4m3(float value) {
   uint8_t best = 0;
