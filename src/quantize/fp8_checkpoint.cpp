@@ -10,6 +10,7 @@
 #include "base/json.h"
 #include "base/str.h"
 #include "model/format_table.h"
+#include "model/model_impl.h"
 #include "model/pretrained_source.h"
 #include "quantize/replace_checkpoint.h"
 #include "tensor/fp8_matrix.h"

@@ -59,7 +59,7 @@ TEST(Fp8, NansAreFoundWhereverTheyAre) {
   for (const uint8_t& code : codes) ASSERT_NE(code & 0x7F, 0x7F);
   EXPECT_TRUE(e4m3_is_finite(codes));
   for (size_t i = 0; i < codes.size(); ++i) {
-    for (const uint8_t nan : {0x7F, 0xFF}) {
+    for (const auto nan : {uint8_t{0x7F}, uint8_t{0xFF}}) {
       auto broken = codes;
       broken[i] = nan;
       EXPECT_FALSE(e4m3_is_finite(broken)) << i;
