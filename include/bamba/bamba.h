@@ -16,5 +16,6 @@
 #include <bamba/quantize.h>
 #include <bamba/sequence_state.h>
 #include <bamba/tensor.h>
+#include <bamba/token_draw.h>
 #include <bamba/tokenizer.h>
 #include <bamba/weight_format.h>

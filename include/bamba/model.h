@@ -17,6 +17,7 @@
 #include <bamba/progress.h>
 #include <bamba/sequence_state.h>
 #include <bamba/tensor.h>
+#include <bamba/token_draw.h>
 #include <bamba/weight_format.h>
 
 #include <cstdint>
@@ -32,10 +33,12 @@ namespace bamba {
 
 /// Where and how a model runs.
 struct RunOptions {
-  std::string device = "cpu";           ///< "cpu" or "cuda"; Error(unsupported) where this build or machine has none
-  int threads = 0;                      ///< 0: as many as the process may use
-  std::optional<WeightFormat> weights;  ///< empty: the config's dtype, or else the tensors' own
-  std::optional<KvFormat> kv;           ///< keys and values of attention layers; empty: default_kv_format(weights)
+  std::string device = "cpu";  ///< "cpu" or "cuda"; Error(unsupported) where this build or machine has none
+  int threads = 0;             ///< 0: as many as the process may use
+  /// Empty: the checkpoint's own, which is fp8 on CUDA where its layers are, else the config's dtype, or else the
+  /// tensors'.
+  std::optional<WeightFormat> weights;
+  std::optional<KvFormat> kv;  ///< keys and values of attention layers; empty: default_kv_format(weights)
   /// Of products with bf16 weights; empty: f32 on the CPU, and on CUDA with f32 weights, bf16 otherwise on CUDA.
   std::optional<ActivationFormat> activations;
   std::optional<ScanForm> scan;  ///< empty: recurrent on the CPU, chunked on CUDA
@@ -67,6 +70,8 @@ struct RaggedOptions {
   bool output_hidden_states = false;  ///< of all layers
   bool output_attentions = false;     ///< softmax weights
   bool best_ids_only = false;         ///< RaggedOutput::best_ids instead of logits, which then stay on the device
+  /// One for each kept token: RaggedOutput::drawn_ids instead of logits. Where BambaModel::draws_tokens().
+  std::span<const TokenDraw> draws;
 };
 
 /// Rows follow the order of the sequences and of their tokens. A RaggedOutput may be passed again to the next call:
@@ -76,6 +81,8 @@ struct RaggedOutput {
   /// With RaggedOptions::best_ids_only: for each kept token the id with the largest logit, the lowest of equals;
   /// where its logits are not all finite -1 - id of the first that is not.
   std::vector<int64_t> best_ids;
+  /// With RaggedOptions::draws: for each kept token the id drawn; where its logits are not all finite as in best_ids.
+  std::vector<int64_t> drawn_ids;
   Tensor last_hidden_state;           ///< f32 [tokens, hidden_size], after the final norm
   std::vector<Tensor> hidden_states;  ///< num_hidden_layers + 1 x f32 [tokens, hidden_size]
   /// [attention layer][sequence]: f32 [heads, new tokens, state length after the call]
@@ -163,6 +170,8 @@ class BambaModel {
   const BambaConfig& config() const;
   ModelInfo info() const;
   int threads() const;
+  /// Whether the device draws tokens (RaggedOptions::draws): CUDA does; on the CPU logits cost nothing to look at.
+  bool draws_tokens() const;
   /// Measures what the model runs on, as measure_machine() does; on a GPU in a second and with a GiB of its memory.
   MachineRoof measure_machine() const;
 
@@ -203,7 +212,9 @@ class BambaForCausalLM {
   SequenceState new_state() const { return model_.new_state(); }
 
   /// The ragged batch. Every input is checked before any state changes. Throws Error(invalid_argument) naming the
-  /// sequence (token id or embedding width out of range, no tokens, a state of another model or used twice).
+  /// sequence (token id or embedding width out of range, no tokens, a state of another model or used twice) or the draw
+  /// (out of range, another number of them than of kept tokens, best_ids_only beside them), Error(unsupported) for
+  /// draws where the device has none.
   void forward(std::span<const SequenceInput> sequences, const RaggedOptions& options, RaggedOutput& output) const;
   RaggedOutput forward(std::span<const SequenceInput> sequences, const RaggedOptions& options = {}) const;
 

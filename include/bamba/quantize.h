@@ -19,7 +19,7 @@ enum class QuantizeMethod {
 };
 
 struct QuantizeOptions {
-  WeightFormat weights = WeightFormat::q4;  ///< q8 or q4
+  WeightFormat weights = WeightFormat::q4;  ///< q8, q4, or fp8 (method nearest)
   QuantizeMethod method = QuantizeMethod::feedback;
   /// Token ids of a text like those the model will read; needed by feedback, used by search. Read in windows of
   /// `window` tokens.
@@ -39,11 +39,13 @@ const std::vector<std::string>& quantizable_classes();
 
 /// Reads the checkpoint folder `source` and writes it to `target` with packed weights and a quantization_config, for
 /// BambaForCausalLM::from_pretrained to map; config.json, generation_config.json and the tokenizer's files come along.
-/// Layer by layer: memory holds one layer and the calibration text's activations at a time. Until all weights are
-/// written `target` stays as it was; then an older model's config.json goes first and the new one comes last, so that a
-/// folder in between is no model at all. Throws Error(invalid_argument) for options that do not fit together or
-/// a source that is quantized already, Error(non_finite) for weights or activations that are not finite, and what
-/// from_pretrained and save_pretrained throw.
+/// fp8 weights are stored as the published fp8 checkpoints store them (compressed-tensors: F8_E4M3 and a weight_scale
+/// for each output), which leaves the embedding and lm_head as they are. Layer by layer: memory holds one layer and the
+/// calibration text's activations at a time. Until all weights are written `target` stays as it was; then an older
+/// model's config.json goes first and the new one comes last, so that a folder in between is no model at all. Throws
+/// Error(invalid_argument) for options that do not fit together or a source that is quantized already,
+/// Error(non_finite) for weights or activations that are not finite, and what from_pretrained and save_pretrained
+/// throw.
 void quantize_checkpoint(const std::filesystem::path& source, const std::filesystem::path& target,
                          const QuantizeOptions& options);
 

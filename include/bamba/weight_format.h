@@ -8,14 +8,15 @@ namespace bamba {
 
 /// The format the kernels read. f32, bf16 and f16 weights are multiplied in f32. q8 and q4 are integers with a scale
 /// for each group of a row's weights (docs/quantization.md); the activations they meet are rounded to 8-bit integers
-/// group by group, and the products of a group are summed exactly.
-enum class WeightFormat { f32, bf16, f16, q8, q4 };
+/// group by group, and the products of a group are summed exactly. fp8 weights are 8-bit floats (e4m3) with a scale for
+/// each row: on CUDA they are held and read as that, on the CPU they are rounded to it and held as bf16.
+enum class WeightFormat { f32, bf16, f16, fp8, q8, q4 };
 
-/// "f32", "bf16", "f16", "q8" or "q4".
+/// "f32", "bf16", "f16", "fp8", "q8" or "q4".
 std::string_view weight_format_name(WeightFormat format);
 /// The inverse; empty when the name is not known.
 std::optional<WeightFormat> weight_format_from_name(std::string_view name);
-/// True for q8 and q4.
+/// True for q8 and q4, whose weights are integers in groups.
 constexpr bool is_quantized(WeightFormat format) {
   return format == WeightFormat::q8 || format == WeightFormat::q4;
 }

@@ -12,8 +12,10 @@
 
 #include <bamba/activation_format.h>
 #include <bamba/dtype.h>
+#include <bamba/error.h>
 #include <bamba/kv_format.h>
 #include <bamba/tensor.h>
+#include <bamba/token_draw.h>
 #include <bamba/weight_format.h>
 
 #include <atomic>
@@ -25,6 +27,7 @@
 #include <utility>
 #include <vector>
 
+#include "tensor/fp8_matrix.h"
 #include "tensor/quantized_matrix.h"
 
 namespace bamba::backend {
@@ -200,14 +203,19 @@ class Backend {
   virtual void upload_rows(const float* host, int64_t host_stride, Matrix target) = 0;
 
   // --- weights ------------------------------------------------------------------------------------------------
+  /// What weights packed to `wanted` are held as: another format where the device has no kernels for it.
+  virtual WeightFormat held_format(WeightFormat wanted) const { return wanted; }
   /// Converts and packs a host tensor [out, in] (f32, bf16 or f16). f32 to a 16-bit format rounds to nearest even; to
-  /// q8 or q4 each group of weights rounds to nearest (quantize_row). Throws Error(non_finite) when a weight to be
-  /// quantized is not finite.
+  /// q8 or q4 each group of weights rounds to nearest (quantize_row), to fp8 each row (quantize_fp8). Throws
+  /// Error(non_finite) when a weight to be quantized is not finite.
   virtual std::unique_ptr<LinearWeight> pack_linear(const Tensor& weight, WeightFormat format) = 0;
   /// The same for an embedding that is only looked up (embed), never multiplied with.
   virtual std::unique_ptr<LinearWeight> pack_embedding(const Tensor& weight, WeightFormat format) = 0;
   /// Packs weights that were quantized elsewhere.
   virtual std::unique_ptr<LinearWeight> pack_quantized(const QuantizedMatrix& weight) = 0;
+  /// Packs weights that came as fp8: exact, or rounded to held_format(fp8). Throws Error(non_finite) when a code is
+  /// NaN.
+  virtual std::unique_ptr<LinearWeight> pack_fp8(const Fp8Matrix& weight) = 0;
   /// Bytes of a packed q8 or q4 weight of this shape.
   virtual size_t quantized_bytes(int64_t out, int64_t in, WeightFormat format) const = 0;
   /// A weight over bytes that packed() gave; `memory` (aligned to 64, of quantized_bytes) is read where it lies and
@@ -242,6 +250,14 @@ class Backend {
   /// columns[r] (host) = where row r has its largest value, the first of equals; where not all of its values are
   /// finite, -1 - c, c being the first that is not.
   virtual void best_columns(Matrix in, std::span<int64_t> columns) = 0;
+  /// Whether draw_columns() works. Where logits are in the host's memory anyway, who wants to draw does it there, with
+  /// more settings than these.
+  virtual bool draws_tokens() const { return false; }
+  /// columns[r] (host) = the column drawn from row r as draws[r] says; where not all of its values are finite, as for
+  /// best_columns. Depends on the row and its draw alone.
+  virtual void draw_columns(Matrix /*in*/, std::span<const TokenDraw> /*draws*/, std::span<int64_t> /*columns*/) {
+    throw Error(ErrorCode::unsupported, "this device draws no tokens");
+  }
 
   /// Causal depthwise convolution over each sequence, bias (or null) added, then `activation`. weight: [width,
   /// channels]. windows[i]: [width, channels], the sequence's last inputs, oldest first; read and brought up to date.

@@ -18,6 +18,7 @@ Arithmetic arithmetic_of(WeightFormat format) {
     case WeightFormat::f32:
     case WeightFormat::bf16:
     case WeightFormat::f16:
+    case WeightFormat::fp8:
       return Arithmetic::f32;
     case WeightFormat::q8:
     case WeightFormat::q4:

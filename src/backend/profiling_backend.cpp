@@ -49,6 +49,7 @@ class ProfilingBackend final : public Backend {
   }
 
   // Loading and saving are no part of a forward.
+  WeightFormat held_format(WeightFormat wanted) const override { return inner_->held_format(wanted); }
   std::unique_ptr<LinearWeight> pack_linear(const Tensor& weight, WeightFormat format) override {
     return inner_->pack_linear(weight, format);
   }
@@ -58,6 +59,7 @@ class ProfilingBackend final : public Backend {
   std::unique_ptr<LinearWeight> pack_quantized(const QuantizedMatrix& weight) override {
     return inner_->pack_quantized(weight);
   }
+  std::unique_ptr<LinearWeight> pack_fp8(const Fp8Matrix& weight) override { return inner_->pack_fp8(weight); }
   size_t quantized_bytes(int64_t out, int64_t in, WeightFormat format) const override {
     return inner_->quantized_bytes(out, in, format);
   }
@@ -104,6 +106,10 @@ class ProfilingBackend final : public Backend {
   }
   void best_columns(Matrix in, std::span<int64_t> columns) override {
     timed("best_columns", {matrix_bytes(in), 0}, [&] { inner_->best_columns(in, columns); });
+  }
+  bool draws_tokens() const override { return inner_->draws_tokens(); }
+  void draw_columns(Matrix in, std::span<const TokenDraw> draws, std::span<int64_t> columns) override {
+    timed("draw_columns", {matrix_bytes(in), 0}, [&] { inner_->draw_columns(in, draws, columns); });
   }
   void causal_conv(Matrix in, std::span<const SequenceRows> sequences, std::span<float* const> windows,
                    const float* weight, const float* bias, ConvShape shape, Activation activation,

@@ -69,8 +69,8 @@ void add_run_flags(CLI::App& command, ModelFlags& flags) {
   const std::string group = kRunGroup;
   command.add_option("--device", flags.device, "Where it runs: cpu or cuda")->type_name("NAME")->group(group);
   command.add_option("--weights", flags.weights, "Format of the weights in memory (default: the checkpoint's own)")
-      ->type_name("f32|bf16|f16|q8|q4")
-      ->check(one_of({"f32", "bf16", "f16", "q8", "q4"}))
+      ->type_name("f32|bf16|f16|fp8|q8|q4")
+      ->check(one_of({"f32", "bf16", "f16", "fp8", "q8", "q4"}))
       ->group(group);
   add_kv_flag(command, flags);
   command

@@ -36,6 +36,7 @@ QuantizeMethod method_of(const QuantizeFlags& flags, int64_t parameters) {
     if (flags.calibrate.empty()) fail(ErrorCode::invalid_argument, "--method: feedback needs --calibrate FILE");
     return QuantizeMethod::feedback;
   }
+  if (flags.model.weights == "fp8") return QuantizeMethod::nearest;
   // 8 bits leave a search nothing to find.
   const bool q8 = flags.model.weights == "q8";
   const QuantizeMethod quick = q8 ? QuantizeMethod::nearest : QuantizeMethod::search;
@@ -113,8 +114,8 @@ void add_quantize(CLI::App& program, Command& chosen) {
   add_model_flag(command, flags->model);
   command.add_option("-o,--output", flags->output, "The folder to write")->type_name("DIR")->required();
   command.add_option("--weights", flags->model.weights, "Format of the matrices")
-      ->type_name("q8|q4|bf16|f16")
-      ->check(one_of({"q8", "q4", "bf16", "f16"}))
+      ->type_name("fp8|q8|q4|bf16|f16")
+      ->check(one_of({"fp8", "q8", "q4", "bf16", "f16"}))
       ->required();
   command
       .add_option(
@@ -132,7 +133,8 @@ void add_quantize(CLI::App& program, Command& chosen) {
                    "Calibrate with the activations of the original layers instead of the quantized ones");
   command
       .add_option("--method", flags->method,
-                  "nearest (seconds; the default for q8), search (the default for q4) or feedback (the default with "
+                  "nearest (seconds; the default for q8, and all there is for fp8), search (the default for q4) or "
+                  "feedback (the default with "
                   "--calibrate for models of up to 2 billion parameters; hours for 9 billion)")
       ->type_name("METHOD")
       ->check(one_of({"nearest", "search", "feedback"}));
@@ -152,6 +154,7 @@ void add_quantize(CLI::App& program, Command& chosen) {
       "Layer by layer: the model is never held in memory whole. docs/quantization.md says what each method gains and "
       "takes.\n\n"
       "Examples:\n"
+      "  bamba quantize -m DIR -o DIR-fp8 --weights fp8\n"
       "  bamba quantize -m DIR -o DIR-q8 --weights q8\n"
       "  bamba quantize -m DIR -o DIR-q4 --weights q4 --calibrate text.txt\n"
       "  bamba eval -m DIR-q4 --against DIR --text other.txt");

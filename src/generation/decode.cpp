@@ -36,7 +36,7 @@ class Chooser {
   /// Makes the row of logits after this sequence's tokens ready for choose().
   void prepare(const Sequence& sequence, std::span<float> row) {
     row_ = row;
-    step_ = static_cast<int64_t>(sequence.ids.size() - sequence.prompt_length);
+    step_ = step_of(sequence);
     if (!config_.remove_invalid_values) check_logits(row, sequence.result.prompt_index, sequence.sequence_index, step_);
     processors_.apply(sequence.ids, sequence.prompt_length, sequence.max_length, row);
     if (config_.output_logprobs) log_sum_ = log_sum_exp(row);
@@ -51,15 +51,30 @@ class Chooser {
 
   /// Whether the likeliest token of the model is always the one, and nothing else is asked about it.
   bool takes_the_best() const { return !config_.do_sample && !config_.output_logprobs && processors_.is_empty(); }
-  /// In place of prepare(): choose() gives this token.
-  void set_best(const Sequence& sequence, int64_t token) {
-    step_ = static_cast<int64_t>(sequence.ids.size() - sequence.prompt_length);
-    if (token < 0) fail_not_finite(-1 - token, sequence.result.prompt_index, sequence.sequence_index, step_);
-    best_ = token;
+  /// Whether a TokenDraw says all about how a token is chosen.
+  bool only_draws() const {
+    return config_.do_sample && !config_.output_logprobs && processors_.is_empty() && config_.typical_p >= 1.0 &&
+           config_.epsilon_cutoff <= 0 && config_.eta_cutoff <= 0;
+  }
+  /// The draw of the token after this sequence's.
+  TokenDraw draw_for(const Sequence& sequence) const {
+    return {
+        .uniform = uniform_draw(config_.seed, sequence.result.prompt_index, sequence.sequence_index, step_of(sequence)),
+        .temperature = config_.temperature,
+        .top_k = config_.top_k,
+        .top_p = config_.top_p,
+        .min_p = config_.min_p};
+  }
+  /// In place of prepare(): choose() gives this token, which the model chose; or negative, as forward_best has it.
+  void set_chosen(const Sequence& sequence, int64_t token) {
+    if (token < 0) {
+      fail_not_finite(-1 - token, sequence.result.prompt_index, sequence.sequence_index, step_of(sequence));
+    }
+    chosen_ = token;
   }
 
   int64_t choose(const Sequence& sequence) {
-    if (best_ >= 0) return best_;
+    if (chosen_ >= 0) return chosen_;
     if (!config_.do_sample) return greedy_token(row_);
     const double uniform = uniform_draw(config_.seed, sequence.result.prompt_index, sequence.sequence_index, step_);
     return candidates_[sampler_.draw(uniform)].id;
@@ -68,6 +83,10 @@ class Chooser {
   TokenLogprob logprob(int64_t token) { return token_logprob(row_, log_sum_, token, config_.top_logprobs, selector_); }
 
  private:
+  static int64_t step_of(const Sequence& sequence) {
+    return static_cast<int64_t>(sequence.ids.size() - sequence.prompt_length);
+  }
+
   const GenerationConfig& config_;
   ProcessorChain processors_;
   Warpers warpers_;
@@ -75,7 +94,7 @@ class Chooser {
   TopSelector selector_;
   std::span<const float> row_;
   int64_t step_ = 0;
-  int64_t best_ = -1;
+  int64_t chosen_ = -1;
   double log_sum_ = 0;
   std::vector<float> processed_;
   std::span<const Candidate> candidates_;
@@ -159,6 +178,8 @@ void run_loop(Run& run, std::vector<PromptRun>& prompts, std::vector<Sequence>& 
   active.reserve(sequences.size());
   for (Sequence& sequence : sequences) active.push_back(&sequence);
   std::vector<StepInput> inputs;
+  std::vector<TokenDraw> draws;
+  const bool drawn = chooser.only_draws() && run.draws_tokens();
   while (true) {
     std::erase_if(active, [](const Sequence* sequence) { return sequence->finished.has_value(); });
     if (active.empty() || run.cancelled()) return;
@@ -166,17 +187,21 @@ void run_loop(Run& run, std::vector<PromptRun>& prompts, std::vector<Sequence>& 
     for (const Sequence* sequence : active) {
       inputs.push_back({sequence->state.get(), std::span(sequence->ids).last(1)});
     }
-    std::span<const int64_t> best;
+    std::span<const int64_t> chosen;  // where the model chooses itself, and no logits come here
     if (chooser.takes_the_best()) {
-      best = run.forward_best(inputs);
+      chosen = run.forward_best(inputs);
+    } else if (drawn) {
+      draws.clear();
+      for (const Sequence* sequence : active) draws.push_back(chooser.draw_for(*sequence));
+      chosen = run.forward_drawn(inputs, draws);
     } else {
       logits = run.forward(inputs);
     }
     for (size_t i = 0; i < active.size(); ++i) {
-      if (best.empty()) {
+      if (chosen.empty()) {
         chooser.prepare(*active[i], logits.subspan(i * vocab, vocab));
       } else {
-        chooser.set_best(*active[i], best[i]);
+        chooser.set_chosen(*active[i], chosen[i]);
       }
       append_token(run, chooser, *active[i]);
       if (active[i]->finished) active[i]->state.reset();

@@ -40,6 +40,13 @@ class CausalLMStep final : public StepModel {
     run(inputs, options);
     return output_.best_ids;
   }
+  bool draws_tokens() const override { return model_.model().draws_tokens(); }
+  std::span<const int64_t> forward_drawn(std::span<const StepInput> inputs, std::span<const TokenDraw> draws) override {
+    RaggedOptions options;
+    options.draws = draws;
+    run(inputs, options);
+    return output_.drawn_ids;
+  }
 
  private:
   void run(std::span<const StepInput> inputs, const RaggedOptions& options) {

@@ -43,6 +43,10 @@ class Run {
   std::span<float> read_prompts(std::span<PromptRun> prompts);
   std::span<float> forward(std::span<const StepInput> inputs) { return model_.forward(inputs); }
   std::span<const int64_t> forward_best(std::span<const StepInput> inputs) { return model_.forward_best(inputs); }
+  bool draws_tokens() const { return model_.draws_tokens(); }
+  std::span<const int64_t> forward_drawn(std::span<const StepInput> inputs, std::span<const TokenDraw> draws) {
+    return model_.forward_drawn(inputs, draws);
+  }
 
   /// Counts a chosen token.
   void count_token();

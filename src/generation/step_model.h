@@ -2,6 +2,8 @@
 // in generate.cpp; tests script one.
 #pragma once
 
+#include <bamba/token_draw.h>
+
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -41,6 +43,11 @@ class StepModel {
   /// The same, but returns only the token with the largest logit for each of these inputs, the lowest id of equals;
   /// where not all of its logits are finite, -1 - the id of the first that is not.
   virtual std::span<const int64_t> forward_best(std::span<const StepInput> inputs) = 0;
+  /// Whether forward_drawn() works: where logits would have to be brought to the host.
+  virtual bool draws_tokens() const = 0;
+  /// The same, with a token drawn for each of these inputs; draws: one for each.
+  virtual std::span<const int64_t> forward_drawn(std::span<const StepInput> inputs,
+                                                 std::span<const TokenDraw> draws) = 0;
 };
 
 }  // namespace bamba

@@ -24,7 +24,7 @@ size_t least_matrix_bytes(const TensorSpec& spec, WeightFormat format, const bac
 size_t least_device_bytes(const BambaConfig& config, WeightFormat format, const backend::Backend& device) {
   size_t bytes = 0;
   for (const TensorSpec& spec : tensor_specs(config)) {
-    const WeightFormat own = is_quantized(format) ? tensor_format(spec, format) : format;
+    const WeightFormat own = tensor_format(spec, format);
     bytes += spec.is_matrix() ? least_matrix_bytes(spec, own, device)
                               : static_cast<size_t>(shape_numel(spec.shape)) * sizeof(float);
   }
@@ -40,7 +40,7 @@ std::string device_room_text(const BambaConfig& config, WeightFormat format, con
       str("weights as ", weight_format_name(format), " and the state of one sequence need ", gigabytes(needed),
           " GB of the device, of which ", gigabytes(capacity), " GB may be used (--gpu-memory)");
   const char* separator = "; ";
-  for (const WeightFormat other : {WeightFormat::bf16, WeightFormat::q8, WeightFormat::q4}) {
+  for (const WeightFormat other : {WeightFormat::bf16, WeightFormat::fp8, WeightFormat::q8, WeightFormat::q4}) {
     const size_t less = least_device_bytes(config, other, device);
     if (less >= needed) continue;
     text += str(separator, "--weights ", weight_format_name(other), " needs ", gigabytes(less), " GB");

@@ -40,6 +40,10 @@ WeightFormat tensor_format(const TensorSpec& spec, WeightFormat wanted) {
   // Rows of the embedding are looked up, not multiplied with: finer ones cost memory, but no time. Nothing that is
   // calibrated can make up for its errors either, as every layer starts from them.
   if (wanted == WeightFormat::q4 && spec.role == TensorRole::embedding) return WeightFormat::q8;
+  // As in the published fp8 checkpoints, whose fp8 tensors are the layers' linear ones.
+  if (wanted == WeightFormat::fp8 && (spec.role == TensorRole::embedding || spec.name == kHeadName)) {
+    return WeightFormat::bf16;
+  }
   return wanted;
 }
 

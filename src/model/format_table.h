@@ -19,7 +19,8 @@ const std::vector<std::string>& tensor_classes();
 
 /// The format of a matrix in a model of `wanted` weights. Everything that is no matrix (norms, A_log, D, dt_bias,
 /// convolutions, biases) stays f32 in every format: it is less than a thousandth of the weights, and what the scan's
-/// exponentials depend on. docs/quantization.md has the measurements behind the exceptions.
+/// exponentials depend on. Formats without exceptions (f32, bf16, f16, q8) come back as they are. docs/quantization.md
+/// has the measurements behind the exceptions.
 WeightFormat tensor_format(const TensorSpec& spec, WeightFormat wanted);
 
 }  // namespace bamba

@@ -61,15 +61,15 @@ std::shared_ptr<backend::Backend> make_backend(const RunOptions& options, const 
 }
 
 BambaModel::Impl::Impl(const BambaConfig& config_, const RunOptions& options_,
-                       std::shared_ptr<backend::Backend> device_, WeightFormat format_, const TensorSource& source)
+                       std::shared_ptr<backend::Backend> device_, WeightFormat wanted, const TensorSource& source)
     : config(config_),
       options(options_),
-      format(format_),
+      format(device_->held_format(wanted)),
       scan(
           options.scan.value_or(options.device == kCpu || options.bit_exact ? ScanForm::recurrent : ScanForm::chunked)),
       pass_tokens(options.pass_tokens.value_or(options.device == kCpu ? kCpuPassTokens : kCudaPassTokens)),
       device(std::move(device_)),
-      weights(build_weights(config, format, *device, source)),
+      weights(build_weights(config, wanted, *device, source)),
       rope(config),
       context(std::make_shared<StateContext>(device, config, options.kv.value_or(kv_format_of(*device, format)),
                                              fingerprint_of(config, weights))),
@@ -88,6 +88,10 @@ MachineRoof BambaModel::measure_machine() const {
 
 int BambaModel::threads() const {
   return impl_->device->threads();
+}
+
+bool BambaModel::draws_tokens() const {
+  return impl_->device->draws_tokens();
 }
 
 ModelInfo BambaModel::info() const {

@@ -26,7 +26,7 @@ struct SequenceRequest {
 
 struct BambaModel::Impl {
   Impl(const BambaConfig& config_, const RunOptions& options_, std::shared_ptr<backend::Backend> device_,
-       WeightFormat format_, const TensorSource& source);
+       WeightFormat wanted, const TensorSource& source);
 
   /// The ragged forward. Inputs are checked first; from then on only memory can fail, and that is taken before the
   /// first pass.
@@ -34,7 +34,7 @@ struct BambaModel::Impl {
 
   BambaConfig config;
   RunOptions options;
-  WeightFormat format;
+  WeightFormat format;  ///< what most of the weights are held as
   ScanForm scan;
   int64_t pass_tokens;
   std::shared_ptr<backend::Backend> device;

@@ -20,7 +20,7 @@ BambaForCausalLM BambaForCausalLM::from_pretrained(const std::filesystem::path& 
   const bool repacks = source.quantized() && format != source.format();
   auto impl = std::make_shared<BambaModel::Impl>(
       config, options, std::move(device), format,
-      [&](const TensorSpec& spec) -> WeightTensor { return repacks ? source.read(spec) : source.take(spec); });
+      [&](const TensorSpec& spec) -> WeightTensor { return repacks ? source.read(spec) : source.take(spec, format); });
   source.finish();
   const auto generation_config = directory / "generation_config.json";
   if (std::filesystem::exists(generation_config)) {

@@ -1,28 +1,14 @@
 #include "model/pretrained_source.h"
 
-#include <cmath>
-#include <limits>
+#include <utility>
 
 #include "base/str.h"
 
 namespace bamba {
-namespace {
 
 std::string scale_name(const std::string& name) {
   return name + "_scale";
 }
-
-/// OCP 8-bit floating point, E4M3: 4 exponent bits of bias 7, no infinities, all-ones is NaN.
-float e4m3_value(uint8_t bits) {
-  const float sign = (bits & 0x80U) != 0 ? -1.0f : 1.0f;
-  const int exponent = (bits >> 3) & 0xF;
-  const int mantissa = bits & 0x7;
-  if (exponent == 15 && mantissa == 7) return std::numeric_limits<float>::quiet_NaN();
-  if (exponent == 0) return sign * std::ldexp(static_cast<float>(mantissa), -9);
-  return sign * std::ldexp(static_cast<float>(8 + mantissa), exponent - 10);
-}
-
-}  // namespace
 
 std::optional<WeightFormat> stored_format(DType dtype) {
   switch (dtype) {
@@ -48,6 +34,8 @@ PretrainedSource::PretrainedSource(const std::filesystem::path& directory, const
   check(config);
   if (quantization_) {
     format_ = quantization_->weights;
+  } else if (has_fp8_ && device.held_format(WeightFormat::fp8) == WeightFormat::fp8) {
+    format_ = WeightFormat::fp8;
   } else {
     const DType type = config.dtype.value_or(checkpoint_.entry(kEmbeddingName).dtype);
     format_ = stored_format(type).value_or(WeightFormat::bf16);
@@ -63,15 +51,19 @@ DType PretrainedSource::stored_type(const TensorSpec& spec) const {
   return type == DType::f8_e4m3 ? DType::bf16 : type;
 }
 
-WeightTensor PretrainedSource::take(const TensorSpec& spec) {
+WeightTensor PretrainedSource::take(const TensorSpec& spec, WeightFormat format) {
   release_last();
   if (next_ == 0) checkpoint_.will_need(spec.name);
   ++next_;
   if (next_ < specs_.size()) checkpoint_.will_need(specs_[next_].name);
   if (progress_) progress_("loading weights", done_, total_);
   done_ += checkpoint_.entry(spec.name).bytes;
-  if (const auto format = packed_format(spec)) return adopt(spec, *format);
+  if (const auto packed = packed_format(spec)) return adopt(spec, *packed);
   last_ = spec.name;
+  if (has_fp8_ && format == WeightFormat::fp8 && spec.is_matrix()) {
+    if (checkpoint_.entry(spec.name).dtype == DType::f8_e4m3) return pack_fp8(spec.name);
+    return {read(spec), WeightFormat::bf16};
+  }
   // What a quantized checkpoint left as it was stays so.
   if (quantization_) return {read(spec), stored_format(stored_type(spec)).value_or(format_)};
   return read(spec);
@@ -84,7 +76,7 @@ Tensor PretrainedSource::read(const TensorSpec& spec) const {
     return out;
   }
   const Tensor stored = checkpoint_.tensor(spec.name);
-  return stored.dtype() == DType::f8_e4m3 ? widen_f8(spec.name, stored) : stored;
+  return stored.dtype() == DType::f8_e4m3 ? widen_fp8(fp8_matrix(spec.name, stored)) : stored;
 }
 
 void PretrainedSource::finish() {
@@ -150,6 +142,7 @@ void PretrainedSource::check(const BambaConfig& config) {
     }
     if (entry.dtype == DType::f8_e4m3 && spec.role == TensorRole::linear) {
       check_scale(spec);
+      has_fp8_ = true;
       expected.insert(scale_name(spec.name));
     } else if (!stored_format(entry.dtype)) {
       reject("the tensor ", spec.name, " has the type ", dtype_safetensors_name(entry.dtype),
@@ -184,20 +177,21 @@ void PretrainedSource::check_scale(const TensorSpec& spec) const {
   }
 }
 
-/// weight * scale, in f32: 8-bit floats of the compressed-tensors checkpoints.
-Tensor PretrainedSource::widen_f8(const std::string& name, const Tensor& stored) const {
-  const Tensor scales = checkpoint_.tensor(scale_name(name)).to(DType::f32);
-  float table[256];
-  for (unsigned bits = 0; bits < 256; ++bits) table[bits] = e4m3_value(static_cast<uint8_t>(bits));
-  Tensor out = Tensor::empty(DType::f32, stored.shape());
-  const auto* source = static_cast<const uint8_t*>(stored.raw());
-  float* target = out.data<float>().data();
-  const int64_t columns = stored.dim(1);
-  for (int64_t r = 0; r < stored.dim(0); ++r) {
-    const float scale = scales.data<float>()[scales.numel() == 1 ? 0 : static_cast<size_t>(r)];
-    for (int64_t c = 0; c < columns; ++c) *target++ = table[*source++] * scale;
-  }
+/// The matrix with a scale for each row, one for all of it repeated.
+Fp8Matrix PretrainedSource::fp8_matrix(const std::string& name, Tensor stored) const {
+  const Tensor given = checkpoint_.tensor(scale_name(name)).to(DType::f32);
+  const auto scales = given.data<float>();
+  Fp8Matrix out{std::move(stored), {scales.begin(), scales.end()}};
+  if (out.scales.size() == 1) out.scales.assign(static_cast<size_t>(out.codes.dim(0)), scales[0]);
   return out;
+}
+
+std::unique_ptr<backend::LinearWeight> PretrainedSource::pack_fp8(const std::string& name) const {
+  try {
+    return device_.pack_fp8(fp8_matrix(name, checkpoint_.tensor(name)));
+  } catch (const Error& error) {
+    throw Error(error.code(), str(directory_, ": ", name, ": ", error.what()));
+  }
 }
 
 }  // namespace bamba

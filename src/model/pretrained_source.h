@@ -21,6 +21,9 @@ namespace bamba {
 /// f32, bf16 and f16 as weight formats; empty for other types.
 std::optional<WeightFormat> stored_format(DType dtype);
 
+/// The scale of an fp8 tensor of this name.
+std::string scale_name(const std::string& name);
+
 class PretrainedSource {
  public:
   /// Opens DIR's weights; nothing is read but headers. Throws Error(invalid_checkpoint | invalid_config | io) naming
@@ -28,15 +31,19 @@ class PretrainedSource {
   PretrainedSource(const std::filesystem::path& directory, const BambaConfig& config, backend::Backend& device,
                    ProgressCallback progress);
 
-  /// The format of most of the weights.
+  /// The format of most of the weights, as the device holds them unless told otherwise: fp8 tensors are fp8 only where
+  /// the device has that, and widened to the config's dtype elsewhere.
   WeightFormat format() const;
   bool quantized() const { return quantization_.has_value(); }
+  /// Whether there are fp8 tensors (those of compressed-tensors checkpoints).
+  bool has_fp8() const { return has_fp8_; }
   /// The type a tensor is stored in; BF16 for one that is widened from 8 bits, U8 for packed ones.
   DType stored_type(const TensorSpec& spec) const;
 
   /// Tensors are best taken in the order of the specs: the disk reads the next one while this one is packed, and the
-  /// last one's pages are let go of. Packed weights stay mapped.
-  WeightTensor take(const TensorSpec& spec);
+  /// last one's pages are let go of. Packed weights stay mapped. `format` is what the model is loaded as: with fp8, fp8
+  /// tensors keep their codes and scales, and the other matrices beside them are bf16.
+  WeightTensor take(const TensorSpec& spec, WeightFormat format);
   /// take() without any of that, and nothing packed: packed weights are unpacked to f32.
   Tensor read(const TensorSpec& spec) const;
   /// Lets go of a tensor's pages; a later read brings them back from the file.
@@ -52,7 +59,8 @@ class PretrainedSource {
   void check_scale(const TensorSpec& spec) const;
   std::optional<WeightFormat> packed_format(const TensorSpec& spec) const;
   std::unique_ptr<backend::LinearWeight> adopt(const TensorSpec& spec, WeightFormat format) const;
-  Tensor widen_f8(const std::string& name, const Tensor& stored) const;
+  Fp8Matrix fp8_matrix(const std::string& name, Tensor stored) const;
+  std::unique_ptr<backend::LinearWeight> pack_fp8(const std::string& name) const;
 
   std::string directory_;
   std::optional<QuantizationConfig> quantization_;
@@ -61,6 +69,7 @@ class PretrainedSource {
   backend::Backend& device_;
   ProgressCallback progress_;
   WeightFormat format_ = WeightFormat::bf16;
+  bool has_fp8_ = false;
   size_t next_ = 0;
   uint64_t done_ = 0;
   uint64_t total_ = 0;

@@ -1,5 +1,7 @@
 // The ragged forward: checks a batch, cuts it into passes of bounded size, and collects the outputs.
 #include <algorithm>
+#include <cmath>
+#include <string_view>
 
 #include "base/str.h"
 #include "base/warning.h"
@@ -71,6 +73,21 @@ void reuse_or_make(Tensor& tensor, Shape shape) {
   tensor = Tensor::empty(DType::f32, std::move(shape));
 }
 
+void check_draw(const TokenDraw& draw, size_t index) {
+  const auto reject = [&](std::string_view what, double value, std::string_view accepted) {
+    fail(ErrorCode::invalid_argument, "draw ", index, " of the batch: ", what, " is ", value, "; it must be ",
+         accepted);
+  };
+  constexpr double kLeastTemperature = 1e-6;
+  const auto is_share = [](double value) { return value >= 0 && value <= 1; };
+  if (!(draw.uniform >= 0 && draw.uniform < 1)) reject("uniform", draw.uniform, "in [0, 1)");
+  const bool warm = draw.temperature >= kLeastTemperature && std::isfinite(draw.temperature);
+  if (!warm && draw.temperature != 0) reject("temperature", draw.temperature, "0, or finite and at least 1e-6");
+  if (draw.top_k < 0) reject("top_k", static_cast<double>(draw.top_k), "at least 0");
+  if (!is_share(draw.top_p)) reject("top_p", draw.top_p, "in [0, 1]");
+  if (draw.min_p && !is_share(*draw.min_p)) reject("min_p", *draw.min_p, "in [0, 1]");
+}
+
 class RaggedForward {
  public:
   RaggedForward(BambaModel::Impl& model, std::span<const SequenceRequest> requests, const RaggedOptions& options,
@@ -103,7 +120,27 @@ class RaggedForward {
     if (std::adjacent_find(states.begin(), states.end()) != states.end()) {
       fail(ErrorCode::invalid_argument, "two sequences of the batch use the same state; fork() makes another");
     }
+    check_draws();
     for (const SequenceRequest& request : requests_) warn_past_context(model_, request);
+  }
+
+  void check_draws() const {
+    if (options_.draws.empty()) return;
+    if (!model_.device->draws_tokens()) {
+      fail(ErrorCode::unsupported, "the device \"", model_.device->name(),
+           "\" draws no tokens; take the logits and draw from them");
+    }
+    if (options_.best_ids_only) {
+      fail(ErrorCode::invalid_argument,
+           "best_ids_only and draws are both given; a draw of temperature 0 is the best id");
+    }
+    int64_t kept = 0;
+    for (const SequenceRequest& request : requests_) kept += kept_count(request);
+    if (std::ssize(options_.draws) != kept) {
+      fail(ErrorCode::invalid_argument, "there are ", options_.draws.size(), " draws for ", kept,
+           " kept tokens; give one for each");
+    }
+    for (size_t i = 0; i < options_.draws.size(); ++i) check_draw(options_.draws[i], i);
   }
 
   void make_outputs() {
@@ -115,7 +152,8 @@ class RaggedForward {
     }
     const int64_t hidden = model_.config.hidden_size;
     output_.best_ids.resize(options_.best_ids_only ? static_cast<size_t>(kept) : 0);
-    if (kept > 0 && !options_.best_ids_only) {
+    output_.drawn_ids.resize(options_.draws.size());
+    if (kept > 0 && !options_.best_ids_only && options_.draws.empty()) {
       reuse_or_make(output_.logits, {kept, model_.config.vocab_size});
     } else {
       output_.logits = Tensor();
@@ -258,9 +296,12 @@ class RaggedForward {
       }
       const Matrix logits = model_.workspace.matrix(Workspace::logits, kept.rows, vocab);
       model_.device->linear(kept, model_.weights.head(), nullptr, false, logits);
+      const auto done = static_cast<size_t>(logits_done_);
       if (options_.best_ids_only) {
-        model_.device->best_columns(logits,
-                                    std::span(output_.best_ids).subspan(static_cast<size_t>(logits_done_), count));
+        model_.device->best_columns(logits, std::span(output_.best_ids).subspan(done, count));
+      } else if (!options_.draws.empty()) {
+        model_.device->draw_columns(logits, options_.draws.subspan(done, count),
+                                    std::span(output_.drawn_ids).subspan(done, count));
       } else {
         model_.device->download_rows(logits, output_.logits.data<float>().data() + logits_done_ * vocab, vocab);
       }

@@ -129,6 +129,7 @@ DType storage_type(WeightFormat format) {
       return DType::bf16;
     case WeightFormat::f16:
       return DType::f16;
+    case WeightFormat::fp8:
     case WeightFormat::q8:
     case WeightFormat::q4:
       return DType::bf16;
@@ -143,7 +144,7 @@ ModelWeights build_weights(const BambaConfig& config, WeightFormat format, Backe
   Builder builder(config, backend);
   try {
     for (const TensorSpec& spec : tensor_specs(config)) {
-      builder.take(spec, source(spec), is_quantized(format) ? tensor_format(spec, format) : format);
+      builder.take(spec, source(spec), tensor_format(spec, format));
     }
   } catch (const Error& error) {
     const size_t capacity = backend.memory().capacity;

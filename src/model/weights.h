@@ -16,7 +16,7 @@
 
 namespace bamba {
 
-/// The type of tensors that a format holds without loss and without waste; for q8 and q4 the type that models are
+/// The type of tensors that a format holds without loss and without waste; for fp8, q8 and q4 the type that models are
 /// trained and published in.
 DType storage_type(WeightFormat format);
 

@@ -8,14 +8,14 @@
 #include <optional>
 #include <utility>
 
-#include "base/file.h"
 #include "base/str.h"
 #include "io/checkpoint.h"
-#include "io/companions.h"
 #include "model/format_table.h"
 #include "model/pretrained_source.h"
+#include "quantize/fp8_checkpoint.h"
 #include "quantize/layer_model.h"
 #include "quantize/quantize_matrix.h"
+#include "quantize/replace_checkpoint.h"
 
 namespace bamba {
 namespace {
@@ -23,8 +23,6 @@ namespace {
 namespace fs = std::filesystem;
 using backend::LinearWeight;
 using Declaration = SafetensorsWriter::Declaration;
-
-constexpr const char* kConfigFile = "config.json";
 
 /// Matrices that read the same activations share their statistics: those of the first one.
 std::string statistics_name(const std::string& name) {
@@ -64,16 +62,11 @@ class CheckpointQuantizer {
     // Packed weights first: their sizes are multiples of 64 bytes, so that every one of them is aligned in the file.
     std::vector<Declaration> declared = packed_;
     declared.insert(declared.end(), others_.begin(), others_.end());
-    // config.json makes the folder a model: an older one goes before the weights it describes do, the new one comes
-    // last.
-    save_checkpoint(
-        target, declared, options_.max_shard_bytes,
-        [&](const Declaration& declaration, SafetensorsWriter& writer) { fill(declaration, writer); },
-        [&] { fs::remove(target / kConfigFile); });
-    copy_companions(directory_, target);
     BambaConfig config = config_;
     config.set_extra_key("quantization_config", quantization_.to_json().dump());
-    write_file_atomically(target / kConfigFile, config.to_json());
+    replace_checkpoint(
+        directory_, target, declared, options_.max_shard_bytes,
+        [&](const Declaration& declaration, SafetensorsWriter& writer) { fill(declaration, writer); }, config);
     progress(total_);
   }
 
@@ -87,7 +80,7 @@ class CheckpointQuantizer {
   void check() const {
     if (!is_quantized(options_.weights)) {
       fail(ErrorCode::invalid_argument, "weights cannot be quantized to ", weight_format_name(options_.weights),
-           "; q8 and q4 can be chosen");
+           "; fp8, q8 and q4 can be chosen");
     }
     if (source_.quantized()) {
       fail(ErrorCode::invalid_argument, directory_.string(),
@@ -98,12 +91,6 @@ class CheckpointQuantizer {
     }
     if (options_.window < 1) {
       fail(ErrorCode::invalid_argument, "the calibration window is ", options_.window, "; it must be at least 1");
-    }
-    for (const std::string& name : options_.only) {
-      const auto& known = tensor_classes();
-      if (std::find(known.begin(), known.end(), name) == known.end()) {
-        fail(ErrorCode::invalid_argument, "there is no class of matrices ", quote(name));
-      }
     }
     for (const int64_t id : options_.calibration) {
       if (id < 0 || id >= config_.vocab_size) {
@@ -291,6 +278,13 @@ void quantize_checkpoint(const fs::path& source, const fs::path& target, const Q
   if (fs::equivalent(source, target, error)) {
     fail(ErrorCode::invalid_argument, "the quantized checkpoint cannot replace its own source, ", source.string());
   }
+  for (const std::string& name : options.only) {
+    const auto& known = tensor_classes();
+    if (std::find(known.begin(), known.end(), name) == known.end()) {
+      fail(ErrorCode::invalid_argument, "there is no class of matrices ", quote(name));
+    }
+  }
+  if (options.weights == WeightFormat::fp8) return write_fp8_checkpoint(source, target, options);
   CheckpointQuantizer(source, options).write(target);
 }
 

@@ -25,6 +25,7 @@ KvFormat default_kv_format(WeightFormat weights) {
     case WeightFormat::bf16:
     case WeightFormat::f16:
       return KvFormat::f32;
+    case WeightFormat::fp8:
     case WeightFormat::q8:
     case WeightFormat::q4:
       return KvFormat::bf16;

@@ -10,6 +10,8 @@ std::string_view weight_format_name(WeightFormat format) {
       return "bf16";
     case WeightFormat::f16:
       return "f16";
+    case WeightFormat::fp8:
+      return "fp8";
     case WeightFormat::q8:
       return "q8";
     case WeightFormat::q4:
@@ -19,8 +21,8 @@ std::string_view weight_format_name(WeightFormat format) {
 }
 
 std::optional<WeightFormat> weight_format_from_name(std::string_view name) {
-  for (const auto format :
-       {WeightFormat::f32, WeightFormat::bf16, WeightFormat::f16, WeightFormat::q8, WeightFormat::q4}) {
+  for (const auto format : {WeightFormat::f32, WeightFormat::bf16, WeightFormat::f16, WeightFormat::fp8,
+                            WeightFormat::q8, WeightFormat::q4}) {
     if (weight_format_name(format) == name) return format;
   }
   return std::nullopt;

@@ -81,6 +81,28 @@ TEST(Quantize, TheFolderIsAModel) {
   EXPECT_GT(mapped.size(), 20U);
 }
 
+TEST(Quantize, Fp8FoldersAreThePublishedKind) {
+  const TempFolder folder;
+  const std::string child = quantized(folder, "fp8", {"--weights", "fp8"});
+  const auto info = run_bamba({"info", child, "--json"}).json();
+  EXPECT_GT(info["parameters_by_dtype"]["F8_E4M3"].get<double>(), 0.5 * info["parameters"].get<double>());
+  EXPECT_EQ(info["config"]["quantization_config"]["quant_method"], "compressed-tensors");
+  const auto story_of = [](std::vector<std::string> args) {
+    for (const char* flag : {"-p", "Once upon a time", "-n", "20", "--greedy"}) args.emplace_back(flag);
+    const ProgramResult result = run_bamba(args);
+    EXPECT_EQ(result.exit_code, 0) << result.err;
+    return result.out;
+  };
+  EXPECT_EQ(story_of({"generate", "-m", child}), story_of({"generate", "-m", kDemo, "--weights", "fp8"}));
+  const ProgramResult method =
+      run_bamba({"quantize", "-m", tiny_model(), "-o", folder / "x", "--weights", "fp8", "--method", "search"});
+  EXPECT_EQ(method.exit_code, 2);
+  EXPECT_NE(method.err.find("fp8 weights are rounded to nearest"), std::string::npos) << method.err;
+  const ProgramResult unknown = run_bamba({"generate", "-m", tiny_model(), "--weights", "fp4", "-p", "a"});
+  EXPECT_EQ(unknown.exit_code, 2);
+  EXPECT_NE(unknown.err.find("fp8"), std::string::npos) << unknown.err;
+}
+
 TEST(Quantize, SixteenBitsAreOnlyRounded) {
   const TempFolder folder;
   const std::string child = folder / "half";

@@ -2,6 +2,7 @@
 // number of rows.
 #include <bamba/error.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "backend/backend.h"
@@ -39,6 +40,7 @@ TEST_P(CudaWeights, ComeBackAndMultiply) {
   BAMBA_SKIP_WITHOUT_GPU();
   const WeightFormat format = GetParam();
   const auto cpu = make_cpu_backend(2);
+  ThreadPool pool(2);
   std::mt19937 engine(static_cast<unsigned>(format));
   for (const auto activations : {ActivationFormat::f32, ActivationFormat::bf16}) {
     if (activations == ActivationFormat::bf16 && format == WeightFormat::f32) continue;
@@ -49,7 +51,12 @@ TEST_P(CudaWeights, ComeBackAndMultiply) {
       const auto on_gpu = gpu->pack_linear(dense, format);
       std::vector<float> weights(static_cast<size_t>(out * in));
       std::vector<float> back(weights.size());
-      cpu->unpack_linear(*on_cpu, 0, out, weights.data());
+      if (format == WeightFormat::fp8) {  // which the CPU would round to bf16
+        const Tensor exact = widen_fp8(quantize_fp8(dense, pool));
+        std::ranges::copy(exact.data<float>(), weights.begin());
+      } else {
+        cpu->unpack_linear(*on_cpu, 0, out, weights.data());
+      }
       gpu->unpack_linear(*on_gpu, 0, out, back.data());
       ASSERT_EQ(back, weights);
       for (const int64_t rows : {1, 5, 32, 33, 100}) {
@@ -80,7 +87,8 @@ TEST_P(CudaWeights, ComeBackAndMultiply) {
               magnitude += std::abs(term);
             }
             // f32 sums of `in` terms, in any order; quantized weights for many rows are rounded to bf16 first.
-            const bool rounds_weights = narrow && is_quantized(format) && rows > 32;
+            const bool coarse = is_quantized(format) || format == WeightFormat::fp8;
+            const bool rounds_weights = narrow && coarse && rows > 32;
             const double relative = static_cast<double>(in + 4) * 0x1p-23 + (rounds_weights ? 0x1p-8 : 0.0);
             ASSERT_NEAR(y[at], sum, relative * magnitude) << r << ", " << o;
           }
@@ -91,7 +99,8 @@ TEST_P(CudaWeights, ComeBackAndMultiply) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Formats, CudaWeights,
-                         ::testing::Values(WeightFormat::f32, WeightFormat::bf16, WeightFormat::q8, WeightFormat::q4),
+                         ::testing::Values(WeightFormat::f32, WeightFormat::bf16, WeightFormat::fp8, WeightFormat::q8,
+                                           WeightFormat::q4),
                          [](const ::testing::TestParamInfo<WeightFormat>& format) {
                            return std::string(weight_format_name(format.param));
                          });

@@ -1,12 +1,18 @@
 // Whole models on the GPU against the same models on the CPU.
 #include <bamba/error.h>
+#include <bamba/generation.h>
 #include <bamba/model.h>
+#include <bamba/quantize.h>
 
 #include <algorithm>
 #include <cmath>
 
 #include "cuda/device.h"
+#include "generation/random.h"
+#include "generation/sampler.h"
+#include "generation/warpers.h"
 #include "model/random_model.h"
+#include "support/error.h"
 #include "support/same_bits.h"
 #include "support/temp_folder.h"
 
@@ -194,6 +200,187 @@ TEST_P(CudaModel, BestIdsAreThoseOfTheLogits) {
   for (size_t i = 0; i < inputs.size(); ++i) {
     const auto row = with_logits.logits.data<float>().subspan(i * vocab, vocab);
     EXPECT_EQ(with_ids.best_ids[i], std::max_element(row.begin(), row.end()) - row.begin());
+  }
+}
+
+/// The same number picks the same token on both devices' terms: the CPU's warpers and draw from the logits of one pass,
+/// the kernel from the same. Where rounding may decide otherwise (a number at the edge of a token's share) neither is
+/// held against the other.
+TEST_P(CudaModel, DrawsAreThoseOfTheLogits) {
+  BAMBA_SKIP_WITHOUT_GPU();
+  const auto seed = static_cast<uint64_t>(GetParam());
+  Rng rng(seed);
+  const BambaConfig config = random_config(rng);
+  const auto model = random_model(config, seed, options("cuda", WeightFormat::bf16));
+  ASSERT_TRUE(model.model().draws_tokens());
+  constexpr size_t kRows = 6;
+  std::vector<std::vector<int64_t>> tokens;
+  std::vector<SequenceState> states;
+  std::vector<SequenceState> others;
+  std::vector<SequenceInput> inputs(kRows);
+  std::vector<TokenDraw> draws;
+  for (size_t i = 0; i < kRows; ++i) {
+    tokens.push_back(rng.ids(rng.between(1, 40), config.vocab_size));
+    states.push_back(model.new_state());
+    others.push_back(states[i].fork());
+    inputs[i].state = &states[i];
+    inputs[i].input_ids = tokens[i];
+    inputs[i].logits = i == 1 ? LogitsToKeep::none : LogitsToKeep::last;
+    if (i == 1) continue;
+    TokenDraw draw;  // every row its own settings
+    draw.uniform = uniform_draw(seed, static_cast<int64_t>(i), 0, 0);
+    draw.temperature = i == 2 ? 0 : 0.05 * static_cast<double>(i + 1);
+    draw.top_k = i == 3 ? 5 : 0;
+    draw.top_p = i == 4 ? 0.8 : 1;
+    if (i == 5) draw.min_p = 0.05;
+    draws.push_back(draw);
+  }
+  const auto with_logits = model.forward(std::span<const SequenceInput>(inputs));
+  for (size_t i = 0; i < kRows; ++i) inputs[i].state = &others[i];
+  RaggedOptions options;
+  options.draws = draws;
+  const auto drawn = model.forward(std::span<const SequenceInput>(inputs), options);
+  EXPECT_FALSE(drawn.logits);
+  ASSERT_EQ(drawn.drawn_ids.size(), draws.size());
+  const auto vocab = static_cast<size_t>(config.vocab_size);
+  for (size_t i = 0; i < draws.size(); ++i) {
+    SCOPED_TRACE(i);
+    const TokenDraw& draw = draws[i];
+    const auto row = with_logits.logits.data<float>().subspan(i * vocab, vocab);
+    std::vector<float> scores(row.begin(), row.end());
+    if (draw.temperature == 0) {
+      EXPECT_EQ(drawn.drawn_ids[i], greedy_token(scores));
+      continue;
+    }
+    Warpers warpers({.temperature = draw.temperature, .top_k = draw.top_k, .top_p = draw.top_p, .min_p = draw.min_p});
+    const auto candidates = warpers.apply(scores);
+    Sampler sampler;
+    sampler.set(candidates);
+    double before = 0;
+    for (size_t c = 0; c < candidates.size(); ++c) {
+      const double after = before + sampler.probability(c);
+      // Exponentials in f32.
+      if (draw.uniform > before + 1e-5 && draw.uniform < after - 1e-5) {
+        EXPECT_EQ(drawn.drawn_ids[i], candidates[c].id);
+      }
+      before = after;
+    }
+  }
+}
+
+/// generate() draws on the GPU unless something else is asked about the logits, such as by a processor.
+TEST_P(CudaModel, GenerateDrawsTheSameTokensThere) {
+  BAMBA_SKIP_WITHOUT_GPU();
+  const auto seed = static_cast<uint64_t>(GetParam());
+  Rng rng(seed);
+  const BambaConfig config = random_config(rng);
+  const auto model = random_model(config, seed, options("cuda", WeightFormat::f32));
+  GenerationConfig sampled;
+  sampled.do_sample = true;
+  sampled.seed = seed;
+  sampled.max_new_tokens = 12;
+  sampled.temperature = 0.3;
+  sampled.top_k = 20;
+  sampled.top_p = 0.95;
+  sampled.num_return_sequences = 2;
+  const std::vector<std::vector<int64_t>> prompts = {rng.ids(9, config.vocab_size), rng.ids(30, config.vocab_size)};
+  const auto there = generate(model, prompts, sampled, {});
+  GenerateOptions here;
+  int64_t asked = 0;
+  here.processors.push_back([&](std::span<const int64_t>, std::span<float>) { ++asked; });
+  const auto host = generate(model, prompts, sampled, here);
+  EXPECT_GT(asked, 0);
+  ASSERT_EQ(there.sequences.size(), host.sequences.size());
+  for (size_t i = 0; i < host.sequences.size(); ++i) EXPECT_EQ(there.sequences[i].ids, host.sequences[i].ids) << i;
+}
+
+TEST(CudaDraws, WhatDoesNotFitIsRefused) {
+  BAMBA_SKIP_WITHOUT_GPU();
+  Rng rng(3);
+  const BambaConfig config = random_config(rng);
+  const auto model = random_model(config, 3, options("cuda", WeightFormat::bf16));
+  SequenceState state = model.new_state();
+  const std::vector<int64_t> ids = {1, 2, 3};
+  SequenceInput input;
+  input.state = &state;
+  input.input_ids = ids;
+  const auto refused = [&](std::vector<TokenDraw> draws, std::string_view words, bool best = false) {
+    RaggedOptions run;
+    run.draws = draws;
+    run.best_ids_only = best;
+    test::expect_error(ErrorCode::invalid_argument, {words},
+                       [&] { static_cast<void>(model.forward(std::span<const SequenceInput>(&input, 1), run)); });
+    EXPECT_EQ(state.length(), 0);
+  };
+  refused(std::vector<TokenDraw>(2), "2 draws for 1 kept tokens");
+  refused({TokenDraw{}}, "best_ids_only", true);
+  TokenDraw draw;
+  draw.uniform = 1;
+  refused({draw}, "uniform is 1");
+  draw = {};
+  draw.temperature = -1;
+  refused({draw}, "temperature is -1");
+  draw = {};
+  draw.top_k = -1;
+  refused({draw}, "top_k is -1");
+  draw = {};
+  draw.top_p = 1.5;
+  refused({draw}, "top_p is 1.5");
+  draw = {};
+  draw.min_p = -0.5;
+  refused({draw}, "min_p is -0.5");
+}
+
+/// What fp8 weights stand for, exactly, in f32 on the CPU.
+TEST_P(CudaModel, Fp8AgreesWithItsWeightsInF32) {
+  BAMBA_SKIP_WITHOUT_GPU();
+  const auto seed = static_cast<uint64_t>(GetParam());
+  Rng rng(seed);
+  BambaConfig config = random_config(rng);
+  config.dtype = DType::bf16;
+  const test::TempFolder folder;
+  random_model(config, seed, options("cpu", WeightFormat::bf16)).save_pretrained(folder.path() / "parent");
+  QuantizeOptions quantize;
+  quantize.weights = WeightFormat::fp8;
+  quantize.method = QuantizeMethod::nearest;
+  quantize.threads = 2;
+  quantize_checkpoint(folder.path() / "parent", folder.path() / "fp8", quantize);
+  const auto cpu = BambaForCausalLM::from_pretrained(folder.path() / "fp8", options("cpu", WeightFormat::f32));
+
+  RunOptions exact = options("cuda", WeightFormat::fp8);
+  exact.activations = ActivationFormat::f32;
+  const auto from_parent = BambaForCausalLM::from_pretrained(folder.path() / "parent", exact);
+  exact.weights.reset();  // the checkpoint's own
+  const auto gpu = BambaForCausalLM::from_pretrained(folder.path() / "fp8", exact);
+  EXPECT_EQ(gpu.model().info().weights, WeightFormat::fp8);
+  EXPECT_LT(gpu.model().info().weight_bytes, cpu.model().info().weight_bytes / 2);
+  Batch on_gpu(gpu);
+  Batch on_cpu(cpu);
+  Batch on_parent(from_parent);
+  // With bf16 activations: the kernels for tensor cores, for few rows and for many.
+  RunOptions narrow = options("cuda", WeightFormat::fp8);
+  const auto fast = BambaForCausalLM::from_pretrained(folder.path() / "fp8", narrow);
+  narrow.weights = WeightFormat::bf16;
+  const auto wide = BambaForCausalLM::from_pretrained(folder.path() / "fp8", narrow);
+  EXPECT_EQ(wide.model().info().weights, WeightFormat::bf16);
+  Batch on_fast(fast);
+  Batch on_wide(wide);
+  std::vector<std::vector<int64_t>> tokens;
+  for (int i = 0; i < 3; ++i) {
+    for (Batch* batch : {&on_gpu, &on_cpu, &on_parent, &on_fast, &on_wide}) batch->add();
+    tokens.push_back(rng.ids(rng.one_of<int64_t>({1, 2, 17, 33, 64, 100}), config.vocab_size));
+  }
+  for (int step = 0; step < 6; ++step) {
+    const Tensor reference = on_cpu.run(tokens);
+    const Tensor result = on_gpu.run(tokens);
+    ASSERT_LE(difference(result, reference), 1e-4 * largest(reference)) << "step " << step;
+    ASSERT_EQ(difference(on_parent.run(tokens), result), 0) << "step " << step;
+    // bf16 activations are off by 2^-9 at each of the layers' roundings, bf16 copies of the weights by as much: fp8
+    // may be no further from f32 than bf16 weights are, but for chance.
+    const Tensor narrow_result = on_fast.run(tokens);
+    const double bf16_error = difference(on_wide.run(tokens), reference);
+    ASSERT_LE(difference(narrow_result, reference), 2 * bf16_error + 0.002 * largest(reference)) << "step " << step;
+    for (auto& each : tokens) each = rng.ids(1, config.vocab_size);
   }
 }
 

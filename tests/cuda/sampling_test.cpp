@@ -24,12 +24,12 @@ template <typename Element>
 struct Chosen {
   std::vector<int32_t> ids;
   std::vector<float> logprobs;
-  std::vector<SamplingRow> settings;
 };
 
 /// Rows [vocab] of logits, NaN between them.
 template <typename Element>
-Chosen<Element> choose(const std::vector<std::vector<float>>& rows, const std::vector<SamplingRow>& settings) {
+Chosen<Element> choose(const std::vector<std::vector<float>>& rows, const std::vector<SamplingRow>& settings,
+                       bool report_broken = false) {
   const size_t vocab = rows[0].size();
   const size_t stride = vocab + 3;
   std::vector<Element> logits(rows.size() * stride, Element(std::numeric_limits<float>::quiet_NaN()));
@@ -37,7 +37,7 @@ Chosen<Element> choose(const std::vector<std::vector<float>>& rows, const std::v
     for (size_t i = 0; i < vocab; ++i) logits[r * stride + i] = Element(rows[r][i]);
   }
   const DeviceVector<Element> device_logits(logits);
-  DeviceVector<SamplingRow> device_settings(settings);
+  const DeviceVector<SamplingRow> device_settings(settings);
   DeviceVector<int32_t> ids(rows.size());
   DeviceVector<float> logprobs(rows.size());
   sample<Element>(nullptr, {.logits = device_logits.data(),
@@ -45,10 +45,10 @@ Chosen<Element> choose(const std::vector<std::vector<float>>& rows, const std::v
                             .rows = static_cast<int64_t>(rows.size()),
                             .vocab = static_cast<int64_t>(vocab),
                             .settings = settings.empty() ? nullptr : device_settings.data(),
-                            .advance = true,
                             .ids = ids.data(),
-                            .logprobs = logprobs.data()});
-  return {ids.host(), logprobs.host(), settings.empty() ? settings : device_settings.host()};
+                            .logprobs = logprobs.data(),
+                            .report_broken = report_broken});
+  return {ids.host(), logprobs.host()};
 }
 
 double logprob(const std::vector<float>& row, int32_t id) {
@@ -85,7 +85,7 @@ TEST(CudaSampling, GreedyTakesTheLowestIdOfTheBest) {
     };
     check(choose<float>(rows, {}));
     check(choose<Bf16>(rows, {}));
-    check(choose<float>(rows, std::vector<SamplingRow>(rows.size(), {.temperature = 0, .top_k = 5, .top_p = 0.5})));
+    check(choose<float>(rows, std::vector<SamplingRow>(rows.size(), {.top_p = 0.5, .temperature = 0, .top_k = 5})));
   }
 }
 
@@ -104,7 +104,7 @@ std::vector<Candidate> candidates_of(std::vector<float> scores, const SamplingRo
 
 /// The id is one that the CPU may draw, at this number's place of the CPU's distribution.
 void expect_like_cpu(const std::vector<float>& scores, const SamplingRow& row, int32_t id, double logprob_got) {
-  const double uniform = uniform_draw(row.seed, row.prompt, row.sequence, row.step, row.draw);
+  const double uniform = row.uniform;
   const auto exact = candidates_of(scores, row, 0);
   const auto loose = candidates_of(scores, row, 2e-6);
   const auto is_it = [&](const Candidate& candidate) { return candidate.id == id; };
@@ -147,14 +147,10 @@ TEST(CudaSampling, DrawsAsTheCpuDoes) {
               for (size_t i = 0; i < vocab; i += 2) row[i] = kForbidden;
             }
             rows.push_back(row);
-            settings.push_back({.seed = 0x123456789ABCDEF,
-                                .prompt = 3,
-                                .sequence = 1,
-                                .step = step++,
-                                .draw = 0,
+            settings.push_back({.uniform = uniform_draw(0x123456789ABCDEF, 3, 1, step++),
+                                .top_p = top_p,
                                 .temperature = temperature,
                                 .top_k = top_k,
-                                .top_p = top_p,
                                 .min_p = min_p});
           }
         }
@@ -163,7 +159,6 @@ TEST(CudaSampling, DrawsAsTheCpuDoes) {
     const auto in_f32 = choose<float>(rows, settings);
     for (size_t r = 0; r < rows.size(); ++r) {
       expect_like_cpu(rows[r], settings[r], in_f32.ids[r], in_f32.logprobs[r]);
-      EXPECT_EQ(in_f32.settings[r].step, settings[r].step + 1);
     }
     EXPECT_EQ(in_f32.ids, choose<Bf16>(rows, settings).ids) << "the same logits in bf16";
     EXPECT_EQ(in_f32.ids, choose<float>(rows, settings).ids) << "another run";
@@ -178,7 +173,7 @@ TEST(CudaSampling, FollowsTheDistribution) {
   const std::vector<float> row = {0.0F, 1.0F, kForbidden, -1.0F, 0.5F};
   std::vector<SamplingRow> settings;
   for (uint32_t i = 0; i < kDraws; ++i) {
-    settings.push_back({.seed = 9, .step = i});
+    settings.push_back({.uniform = uniform_draw(9, 0, 0, i)});
   }
   const auto got = choose<float>(std::vector<std::vector<float>>(kDraws, row), settings);
   for (int32_t id = 0; id < 5; ++id) {
@@ -190,7 +185,7 @@ TEST(CudaSampling, FollowsTheDistribution) {
 
 TEST(CudaSampling, BrokenLogitsStillGiveAnId) {
   BAMBA_SKIP_WITHOUT_GPU();
-  const SamplingRow row{.seed = 1, .top_k = 20, .top_p = 0.9, .min_p = 0.1F};
+  const SamplingRow row{.uniform = 0.3, .top_p = 0.9, .top_k = 20, .min_p = 0.1F};
   const float nan = std::numeric_limits<float>::quiet_NaN();
   std::vector<std::vector<float>> rows(3, std::vector<float>(500, nan));
   rows[1].assign(500, kForbidden);
@@ -198,6 +193,27 @@ TEST(CudaSampling, BrokenLogitsStillGiveAnId) {
   const auto got = choose<float>(rows, {row, row, row});
   for (const int32_t id : got.ids) EXPECT_TRUE(id >= 0 && id < 500) << id;
   EXPECT_EQ(got.ids[2], 77);
+}
+
+TEST(CudaSampling, BrokenLogitsAreReportedWhereThatIsAsked) {
+  BAMBA_SKIP_WITHOUT_GPU();
+  std::mt19937 engine(33);
+  const SamplingRow greedy{.temperature = 0};
+  const SamplingRow row{.uniform = 0.3, .top_p = 0.9, .top_k = 20};
+  for (const size_t vocab : {3, 1000, 128256}) {
+    std::vector<std::vector<float>> rows;
+    for (int r = 0; r < 5; ++r) rows.push_back(normals(engine, vocab, 3));
+    rows[1][vocab - 1] = std::numeric_limits<float>::quiet_NaN();
+    rows[2][0] = kForbidden;
+    rows[3][vocab / 2] = std::numeric_limits<float>::infinity();
+    rows[3][vocab - 1] = std::numeric_limits<float>::quiet_NaN();
+    const auto got = choose<float>(rows, {row, row, greedy, row, greedy}, true);
+    EXPECT_EQ(got.ids[0], choose<float>({rows[0]}, {row}).ids[0]);
+    EXPECT_EQ(got.ids[1], -static_cast<int64_t>(vocab));
+    EXPECT_EQ(got.ids[2], -1);
+    EXPECT_EQ(got.ids[3], -1 - static_cast<int64_t>(vocab / 2));
+    EXPECT_EQ(got.ids[4], greedy_token(rows[4]));
+  }
 }
 
 }  // namespace

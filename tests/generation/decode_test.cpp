@@ -51,6 +51,57 @@ TEST(Decode, LengthsEosAndLeavingTheBatch) {
   EXPECT_GE(result.timing.time_to_first_token, result.timing.prompt_seconds);
 }
 
+/// A model that draws by itself is left to it wherever a draw says all, and the ids are those of the host's.
+TEST(Decode, ModelsThatDrawGiveTheSameTokens) {
+  const std::vector<Ids> prompts = {{3}, {1, 20, 4}, {28}};
+  const auto run_both = [&](const GenerationConfig& config, bool left_to_model, const GenerateOptions& options = {}) {
+    ScriptModel here(kVocab, hashed_logits());
+    ScriptModel there(kVocab, hashed_logits());
+    there.can_draw = true;
+    const auto expected = run_script(here, prompts, config, options);
+    const auto result = run_script(there, prompts, config, options);
+    EXPECT_EQ(here.drawn_rows, 0U);
+    // The first tokens come from the prompts' logits.
+    const auto each = static_cast<size_t>(config.num_return_sequences);
+    EXPECT_EQ(there.drawn_rows, left_to_model ? prompts.size() * each * 9 : 0U);
+    ASSERT_EQ(result.sequences.size(), expected.sequences.size());
+    for (size_t i = 0; i < expected.sequences.size(); ++i) {
+      EXPECT_EQ(result.sequences[i].ids, expected.sequences[i].ids) << i;
+    }
+  };
+  GenerationConfig config = sampling(10, 5);
+  run_both(config, true);
+  config.temperature = 0.7;
+  config.top_k = 12;
+  config.top_p = 0.9;
+  config.min_p = 0.02;
+  config.num_return_sequences = 2;
+  run_both(config, true);
+  const auto not_left = [&](const auto& change) {
+    GenerationConfig other = config;
+    change(other);
+    run_both(other, false);
+  };
+  not_left([](GenerationConfig& c) { c.typical_p = 0.9; });
+  not_left([](GenerationConfig& c) { c.epsilon_cutoff = 0.01; });
+  not_left([](GenerationConfig& c) { c.eta_cutoff = 0.01; });
+  not_left([](GenerationConfig& c) { c.repetition_penalty = 1.2; });
+  not_left([](GenerationConfig& c) { c.output_logprobs = true; });
+  not_left([](GenerationConfig& c) { c.remove_invalid_values = true; });
+  GenerateOptions options;
+  options.processors.push_back([](std::span<const int64_t>, std::span<float>) {});
+  run_both(config, false, options);
+}
+
+TEST(Decode, ModelsThatDrawReportBrokenLogits) {
+  ScriptModel model(kVocab, [](std::span<const int64_t> ids, std::span<float> logits) {
+    if (ids.size() == 4) logits[7] = std::numeric_limits<float>::quiet_NaN();
+  });
+  model.can_draw = true;
+  expect_error(ErrorCode::non_finite, {"token 7", "step 3", "prompt 0"},
+               [&] { run_script(model, {{1}}, sampling(10)); });
+}
+
 TEST(Decode, MaxLengthCountsThePromptAndDefaultsTo256New) {
   GenerationConfig config;
   config.max_length = 5;

@@ -11,6 +11,8 @@
 #include <vector>
 
 #include "generation/run.h"
+#include "generation/sampler.h"
+#include "generation/warpers.h"
 
 namespace bamba::test {
 
@@ -64,7 +66,32 @@ class ScriptModel final : public StepModel {
     return best_;
   }
 
+  bool draws_tokens() const override { return can_draw; }
+  std::span<const int64_t> forward_drawn(std::span<const StepInput> inputs, std::span<const TokenDraw> draws) override {
+    const std::span<float> logits = forward(inputs);
+    EXPECT_EQ(draws.size(), inputs.size());
+    best_.clear();
+    for (size_t row = 0; row < inputs.size(); ++row) {
+      const auto scores = logits.subspan(row * static_cast<size_t>(vocab_size_), static_cast<size_t>(vocab_size_));
+      const auto bad = std::find_if(scores.begin(), scores.end(), [](float score) { return !std::isfinite(score); });
+      if (bad != scores.end()) {
+        best_.push_back(scores.begin() - 1 - bad);
+        continue;
+      }
+      const TokenDraw& draw = draws[row];
+      Warpers warpers({.temperature = draw.temperature, .top_k = draw.top_k, .top_p = draw.top_p, .min_p = draw.min_p});
+      const auto candidates = warpers.apply(scores);
+      Sampler sampler;
+      sampler.set(candidates);
+      best_.push_back(candidates[sampler.draw(draw.uniform)].id);
+    }
+    drawn_rows += draws.size();
+    return best_;
+  }
+
   std::vector<size_t> batch_sizes;  // of the calls so far
+  bool can_draw = false;
+  size_t drawn_rows = 0;
 
  private:
   int64_t vocab_size_;

@@ -29,13 +29,20 @@ TEST(FormatTable, EveryMatrixHasAClass) {
   EXPECT_EQ(seen, (std::set<std::string, std::less<>>(known.begin(), known.end())));
 }
 
-TEST(FormatTable, OnlyTheEmbeddingIsFiner) {
+TEST(FormatTable, OnlyTheEmbeddingIsFinerAndInFp8TheHead) {
   Rng rng(6);
-  for (const TensorSpec& spec : tensor_specs(random_config(rng))) {
+  BambaConfig config = random_config(rng);
+  config.tie_word_embeddings = false;
+  for (const TensorSpec& spec : tensor_specs(config)) {
     if (!spec.is_matrix()) continue;
     const bool embedding = spec.role == TensorRole::embedding;
     EXPECT_EQ(tensor_format(spec, WeightFormat::q4), embedding ? WeightFormat::q8 : WeightFormat::q4) << spec.name;
-    EXPECT_EQ(tensor_format(spec, WeightFormat::q8), WeightFormat::q8) << spec.name;
+    const bool head = spec.name == kHeadName;
+    EXPECT_EQ(tensor_format(spec, WeightFormat::fp8), embedding || head ? WeightFormat::bf16 : WeightFormat::fp8)
+        << spec.name;
+    for (const WeightFormat format : {WeightFormat::f32, WeightFormat::bf16, WeightFormat::f16, WeightFormat::q8}) {
+      EXPECT_EQ(tensor_format(spec, format), format) << spec.name;
+    }
   }
 }
 

@@ -443,6 +443,22 @@ TEST(FromPretrained, NamesWhatDoesNotFit) {
                [&] { BambaForCausalLM::from_pretrained(golden_path("a_base"), options); });
 }
 
+TEST(Forward, TheCpuLeavesDrawsToItsCaller) {
+  const auto model = BambaForCausalLM::from_pretrained(golden_path("a_base"));
+  EXPECT_FALSE(model.model().draws_tokens());
+  SequenceState state = model.new_state();
+  const std::vector<int64_t> ids = {1, 2};
+  SequenceInput input;
+  input.state = &state;
+  input.input_ids = ids;
+  RaggedOptions options;
+  const TokenDraw draw;
+  options.draws = {&draw, 1};
+  expect_error(ErrorCode::unsupported, {"cpu", "draws no tokens"},
+               [&] { static_cast<void>(model.forward(std::span<const SequenceInput>(&input, 1), options)); });
+  EXPECT_EQ(state.length(), 0);
+}
+
 /// Rounds to E4M3 by search: 256 values are few.
 uint8_t nearest_e4m3(float value) {
   uint8_t best = 0;
@@ -488,6 +504,13 @@ TEST(FromPretrained, ReadsEightBitFloatsWithTheirScales) {
     plain.write();
     expect_same_model(BambaForCausalLM::from_pretrained(plain.folder()),
                       BambaForCausalLM::from_pretrained(coded.folder()));
+    // Asked for as fp8, they keep their own codes and scales, which the CPU holds as bf16; all else is bf16 then.
+    RunOptions run;
+    run.weights = WeightFormat::fp8;
+    const auto as_fp8 = BambaForCausalLM::from_pretrained(coded.folder(), run);
+    EXPECT_EQ(as_fp8.model().info().weights, WeightFormat::bf16);
+    run.weights = WeightFormat::bf16;
+    expect_same_model(BambaForCausalLM::from_pretrained(coded.folder(), run), as_fp8);
     coded.tensors().erase(coded.find("model.layers.1.self_attn.q_proj.weight_scale"));
     coded.expect_refused({"model.layers.1.self_attn.q_proj.weight_scale", "missing"});
   }

@@ -56,16 +56,28 @@ class CpuBackend final : public Backend {
     }
   }
 
+  /// fp8 weights are rounded to that, and then held as bf16.
+  WeightFormat held_format(WeightFormat wanted) const override {
+    return wanted == WeightFormat::fp8 ? WeightFormat::bf16 : wanted;
+  }
   std::unique_ptr<LinearWeight> pack_linear(const Tensor& weight, WeightFormat format) override {
+    if (format == WeightFormat::fp8) return pack_fp8(quantize_fp8(weight, context_.pool));
     return cpu::pack_linear(context_, weight, format, cpu::CpuLinearWeight::Layout::panels);
   }
   std::unique_ptr<LinearWeight> pack_embedding(const Tensor& weight, WeightFormat format) override {
+    if (format == WeightFormat::fp8) {
+      return pack_embedding(widen_fp8(quantize_fp8(weight, context_.pool)), held_format(format));
+    }
     return cpu::pack_linear(
         context_, weight, format,
         is_quantized(format) ? cpu::CpuLinearWeight::Layout::panels : cpu::CpuLinearWeight::Layout::rows);
   }
   std::unique_ptr<LinearWeight> pack_quantized(const QuantizedMatrix& weight) override {
     return cpu::pack_quantized(context_, weight);
+  }
+  std::unique_ptr<LinearWeight> pack_fp8(const Fp8Matrix& weight) override {
+    check_fp8(weight, context_.pool);
+    return pack_linear(widen_fp8(weight), held_format(WeightFormat::fp8));
   }
   size_t quantized_bytes(int64_t out, int64_t in, WeightFormat format) const override {
     return cpu::quantized_bytes(out, in, format);

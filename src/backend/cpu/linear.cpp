@@ -98,6 +98,8 @@ void panel_sums(const CpuLinearWeight& weight, int64_t panel, const Inputs& inpu
       inputs.kernels->panel(weight.format(), weight.data() + static_cast<size_t>(panel) * weight.panel_bytes(),
                             weight.format() == WeightFormat::q8 ? inputs.q8 : inputs.q4, row0, rows, sums);
       break;
+    case WeightFormat::fp8:  // held as bf16
+      break;
   }
 }
 

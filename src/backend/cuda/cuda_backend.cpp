@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <vector>
 
-#include "backend/cuda/best_columns.h"
 #include "backend/cuda/check.h"
 #include "backend/cuda/conv.h"
 #include "backend/cuda/cuda_operation_timer.h"
@@ -18,6 +17,7 @@
 #include "backend/cuda/quantized_rows.h"
 #include "backend/cuda/rope.h"
 #include "backend/cuda/scan.h"
+#include "backend/cuda/token_choice.h"
 #include "base/str.h"
 
 namespace bamba::backend {
@@ -33,6 +33,7 @@ class CudaBackend final : public Backend {
         lists_(context_),
         products_(context_, options.bit_exact),
         attention_(context_, options.bit_exact),
+        tokens_(context_, lists_),
         cpu_(make_cpu_backend(0)) {}
 
   std::string_view name() const override { return "cuda"; }
@@ -103,6 +104,7 @@ class CudaBackend final : public Backend {
 
   // --- weights --------------------------------------------------------------------------------------------------
   std::unique_ptr<LinearWeight> pack_linear(const Tensor& weight, WeightFormat format) override {
+    if (format == WeightFormat::fp8) return upload_fp8(context_, quantize_fp8(weight, context_.pool));
     if (!is_quantized(format)) return upload_weight(context_, weight, format);
     const auto packed = cpu_->pack_linear(weight, format);
     return upload_panels(context_, format, weight.dim(0), weight.dim(1), packed->packed());
@@ -114,6 +116,7 @@ class CudaBackend final : public Backend {
     const auto packed = cpu_->pack_quantized(weight);
     return upload_panels(context_, weight.format, weight.rows, weight.cols, packed->packed());
   }
+  std::unique_ptr<LinearWeight> pack_fp8(const Fp8Matrix& weight) override { return upload_fp8(context_, weight); }
   size_t quantized_bytes(int64_t out, int64_t in, WeightFormat format) const override {
     return cpu_->quantized_bytes(out, in, format);
   }
@@ -208,19 +211,10 @@ class CudaBackend final : public Backend {
     });
   }
 
-  void best_columns(Matrix in, std::span<int64_t> columns) override {
-    if (in.rows == 0) return;
-    auto arguments = blank<BestColumnsArguments>();
-    arguments.in = in.data;
-    arguments.stride = in.stride;
-    arguments.rows = in.rows;
-    arguments.cols = in.cols;
-    const size_t bytes = static_cast<size_t>(in.rows) * sizeof(int32_t);
-    arguments.columns = static_cast<int32_t*>(context_.scratch(CudaContext::columns, bytes));
-    context_.queue.push(&cuda::best_columns, arguments);
-    host_columns_.resize(static_cast<size_t>(in.rows));
-    context_.download(host_columns_.data(), arguments.columns, bytes);
-    std::copy(host_columns_.begin(), host_columns_.end(), columns.begin());
+  void best_columns(Matrix in, std::span<int64_t> columns) override { tokens_.best_columns(in, columns); }
+  bool draws_tokens() const override { return true; }
+  void draw_columns(Matrix in, std::span<const TokenDraw> draws, std::span<int64_t> columns) override {
+    tokens_.draw_columns(in, draws, columns);
   }
 
   void causal_conv(Matrix in, std::span<const SequenceRows> sequences, std::span<float* const> windows,
@@ -328,8 +322,8 @@ class CudaBackend final : public Backend {
   OperationLists lists_;
   LinearProducts products_;
   PagedAttention attention_;
-  std::unique_ptr<Backend> cpu_;       // packs quantized weights
-  std::vector<int32_t> host_columns_;  // kept for its memory
+  TokenChoice tokens_;
+  std::unique_ptr<Backend> cpu_;  // packs quantized weights
 };
 
 }  // namespace

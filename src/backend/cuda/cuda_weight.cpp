@@ -7,10 +7,19 @@
 #include "base/str.h"
 
 namespace bamba::backend::cuda {
+namespace {
+
+/// Of rows, for the fast kernels.
+constexpr int64_t aligned(int64_t bytes) {
+  constexpr int64_t kAlignment = 16;
+  return (bytes + kAlignment - 1) / kAlignment * kAlignment;
+}
+
+}  // namespace
 
 std::unique_ptr<LinearWeight> upload_weight(CudaContext& context, const Tensor& weight, WeightFormat format) {
   if (format == WeightFormat::f16) {
-    fail(ErrorCode::unsupported, "f16 weights run on the CPU only; on CUDA choose bf16, f32, q8 or q4 weights");
+    fail(ErrorCode::unsupported, "f16 weights run on the CPU only; on CUDA choose bf16, f32, fp8, q8 or q4 weights");
   }
   const bool wide = format == WeightFormat::f32;
   const Tensor values = converted(weight, wide ? DType::f32 : DType::bf16, context.pool);
@@ -19,13 +28,31 @@ std::unique_ptr<LinearWeight> upload_weight(CudaContext& context, const Tensor& 
   device.out = weight.dim(0);
   device.in = weight.dim(1);
   const int64_t row_bytes = device.in * (wide ? 4 : 2);
-  constexpr int64_t kAlignment = 16;  // of rows, for the fast kernels
-  device.pitch = (row_bytes + kAlignment - 1) / kAlignment * kAlignment;
+  device.pitch = aligned(row_bytes);
   Buffer memory = context.take(static_cast<size_t>(device.out * device.pitch));
   device.codes = memory.floats();
   context.uploader.copy(memory.floats(), static_cast<size_t>(device.pitch), values.raw(),
                         static_cast<size_t>(row_bytes), static_cast<size_t>(device.out), context.pool);
   return std::make_unique<CudaLinearWeight>(device, format, std::move(memory));
+}
+
+std::unique_ptr<LinearWeight> upload_fp8(CudaContext& context, const Fp8Matrix& weight) {
+  check_fp8(weight, context.pool);
+  DeviceWeight device;
+  device.kind = WeightKind::fp8;
+  device.out = weight.codes.dim(0);
+  device.in = weight.codes.dim(1);
+  device.pitch = aligned(device.in);
+  const auto codes_bytes = static_cast<size_t>(device.out * device.pitch);  // a multiple of 16: scales are aligned
+  const size_t scales_bytes = weight.scales.size() * sizeof(float);
+  Buffer memory = context.take(codes_bytes + scales_bytes);
+  auto* scales = reinterpret_cast<std::byte*>(memory.floats()) + codes_bytes;
+  device.codes = memory.floats();
+  device.row_scales = reinterpret_cast<const float*>(scales);
+  context.uploader.copy(memory.floats(), static_cast<size_t>(device.pitch), weight.codes.raw(),
+                        static_cast<size_t>(device.in), static_cast<size_t>(device.out), context.pool);
+  context.uploader.copy(scales, scales_bytes, weight.scales.data(), scales_bytes, 1, context.pool);
+  return std::make_unique<CudaLinearWeight>(device, WeightFormat::fp8, std::move(memory));
 }
 
 std::unique_ptr<LinearWeight> upload_panels(CudaContext& context, WeightFormat format, int64_t out, int64_t in,

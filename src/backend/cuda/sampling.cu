@@ -8,7 +8,6 @@
 #include "backend/cuda/check.h"
 #include "backend/cuda/elementwise_pack.cuh"
 #include "backend/cuda/sampling_block.cuh"
-#include "generation/random.h"
 
 namespace bamba::backend::cuda {
 namespace {
@@ -283,11 +282,14 @@ __global__ __launch_bounds__(kSamplingThreads) void sample_kernel(SamplingArgume
 
   // The best token: keys of the logits above, ids below, larger for lower ids.
   uint64_t best = 0;
+  uint32_t broken = UINT32_MAX;  // the first token that is not finite
   {
     const int warp = static_cast<int>(threadIdx.x / 32);
     const int end = tokens.first(warp + 1);
 #pragma unroll 8
     for (int i = tokens.first(warp) + static_cast<int>(threadIdx.x % 32); i < end; i += 32) {
+      const float value = as_float(tokens.logits[i]);
+      if (!isfinite(value)) broken = min(broken, static_cast<uint32_t>(i));
       const uint64_t entry = uint64_t{score_key(tokens.raw(i))} << 32 | (0xFFFFFFFFU - static_cast<uint32_t>(i));
       best = entry > best ? entry : best;
     }
@@ -295,6 +297,13 @@ __global__ __launch_bounds__(kSamplingThreads) void sample_kernel(SamplingArgume
   const auto thread_key = static_cast<uint32_t>(best >> 32);
   const uint32_t thread_best = best == 0 ? 0 : score_key(tokens.scaled(key_score(thread_key)));
   best = over_block(best, shared.wide, [](uint64_t x, uint64_t y) { return x > y ? x : y; });
+  if (a.report_broken) {
+    broken = over_block(broken, shared.integers, [](uint32_t x, uint32_t y) { return x < y ? x : y; });
+    if (broken != UINT32_MAX) {
+      if (threadIdx.x == 0) a.ids[r] = -1 - static_cast<int32_t>(broken);
+      return;
+    }
+  }
   const float best_raw = key_score(static_cast<uint32_t>(best >> 32));
   const auto best_id = static_cast<int>(0xFFFFFFFFU - static_cast<uint32_t>(best));
   Kept kept;
@@ -321,14 +330,13 @@ __global__ __launch_bounds__(kSamplingThreads) void sample_kernel(SamplingArgume
       keep_top_p(tokens, row.top_p, row.top_k > 0 ? kept_weight(tokens, kept) : weight_sum, kept);
     }
     if (row.min_p >= 0) keep_min_p(tokens, row.min_p, kept);
-    chosen = draw(tokens, kept, uniform_draw(row.seed, row.prompt, row.sequence, row.step, row.draw), best_id);
+    chosen = draw(tokens, kept, row.uniform, best_id);
   }
   if (chosen >= 0) {
     a.ids[r] = chosen;
     if (a.logprobs != nullptr) {
       a.logprobs[r] = static_cast<float>(double{tokens.raw(chosen)} - double{best_raw} - log(raw_sum));
     }
-    if (a.settings != nullptr && a.advance) a.settings[r].step = row.step + 1;
   }
 }
 
