@@ -170,6 +170,10 @@ class BambaModel {
   /// are converted: bf16 to f32 exactly, f32 to bf16 by rounding to nearest even, as they would have been when they
   /// were made. Throws Error(invalid_file) when the file is damaged or another model's.
   SequenceState load_state(const std::filesystem::path& path) const;
+  /// The state that the snapshot was taken of, bit for bit. Throws Error(invalid_argument) when the snapshot is empty,
+  /// another model's, or was taken on another kind of device or with another KvFormat (save() and load_state() convert
+  /// between these); Error(out_of_memory).
+  SequenceState restore(const HostSnapshot& snapshot) const;
 
   /// Transformers' BambaModel.forward; throws as BambaForCausalLM::forward does.
   BaseModelOutputWithPast forward(const ForwardInputs& inputs) const;

@@ -19,6 +19,7 @@ class ProfilingBackend final : public Backend {
   int threads() const override { return inner_->threads(); }
   MachineRoof measure_roof() override { return inner_->measure_roof(); }
   Element intermediate_element() const override { return inner_->intermediate_element(); }
+  bool buffers_on_host() const override { return inner_->buffers_on_host(); }
   void finish() override { inner_->finish(); }
 
   // States take memory and copy what they share with forks while a forward begins: that is part of its time.

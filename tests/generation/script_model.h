@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "generation/run.h"
+#include "model/host_snapshot.h"
 
 namespace bamba::test {
 
@@ -24,6 +25,20 @@ class ScriptState final : public StepState {
     copy->ids = ids;
     return copy;
   }
+  /// Nothing is shared: the ids are the memory.
+  void visit_memory(FunctionRef<void(const void* address, size_t bytes)> visit) const override {
+    visit(ids.data(), ids.size() * sizeof(int64_t));
+  }
+  HostSnapshot to_host() const override {
+    auto memory = std::make_shared<Ids>(ids);
+    auto out = std::make_shared<HostSnapshot::Impl>();
+    out->layout = kLayout;
+    out->length = length();
+    out->parts.push_back(std::as_bytes(std::span<const int64_t>(*memory)));
+    out->memory = std::move(memory);
+    return HostSnapshot(std::move(out));
+  }
+  static constexpr const char* kLayout = "ids";
   Ids ids;
 };
 
@@ -34,6 +49,15 @@ class ScriptModel final : public StepModel {
 
   int64_t vocab_size() const override { return vocab_size_; }
   std::unique_ptr<StepState> new_state() override { return std::make_unique<ScriptState>(); }
+  std::unique_ptr<StepState> from_host(const HostSnapshot& snapshot) override {
+    auto state = std::make_unique<ScriptState>();
+    state->ids.resize(static_cast<size_t>(snapshot.length()));
+    auto* target = reinterpret_cast<std::byte*>(state->ids.data());
+    for (const auto& part : snapshot.impl().parts) target = std::copy(part.begin(), part.end(), target);
+    return state;
+  }
+  std::string state_layout() const override { return ScriptState::kLayout; }
+  std::string identity() const override { return "script"; }
   std::span<float> forward(std::span<const StepInput> inputs) override {
     size_t rows = 0;
     for (const StepInput& input : inputs) rows += input.logits ? 1 : 0;
