@@ -15,6 +15,10 @@ std::unique_ptr<StepState> ModelStep::from_host(const HostSnapshot& snapshot) {
   return std::make_unique<ModelState>(model_.model().restore(snapshot));
 }
 
+size_t ModelStep::state_bytes(int64_t tokens) const {
+  return snapshot_bytes(*model_.model().impl().context, tokens);
+}
+
 std::string ModelStep::state_layout() const {
   return bamba::state_layout(*model_.model().impl().context);
 }
@@ -41,6 +45,7 @@ void ModelStep::run(std::span<const StepInput> inputs, const RaggedOptions& opti
     inputs_[i].state = static_cast<ModelState*>(inputs[i].state)->get();
     inputs_[i].input_ids = inputs[i].ids;
     inputs_[i].logits = inputs[i].logits ? LogitsToKeep::last : LogitsToKeep::none;
+    if (inputs[i].all_logits) inputs_[i].logits = LogitsToKeep::all;
   }
   model_.forward(inputs_, options, output_);
 }

@@ -37,6 +37,7 @@ class ModelStep final : public StepModel {
   int64_t vocab_size() const override { return model_.config().vocab_size; }
   std::unique_ptr<StepState> new_state() override { return std::make_unique<ModelState>(model_.new_state()); }
   std::unique_ptr<StepState> from_host(const HostSnapshot& snapshot) override;
+  size_t state_bytes(int64_t tokens) const override;
   std::string state_layout() const override;
   std::string identity() const override;
   std::span<float> forward(std::span<const StepInput> inputs) override;

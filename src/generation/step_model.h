@@ -40,7 +40,8 @@ class StepState {
 struct StepInput {
   StepState* state = nullptr;
   std::span<const int64_t> ids;
-  bool logits = true;  ///< of the last token
+  bool logits = true;       ///< of the last token
+  bool all_logits = false;  ///< of every token, whatever `logits` says
 };
 
 class StepModel {
@@ -58,8 +59,10 @@ class StepModel {
   virtual std::string state_layout() const = 0;
   /// All that a state's bits depend on, as a text; only a model with the same may go on from it. Not quick.
   virtual std::string identity() const = 0;
-  /// Advances every state. Returns [inputs with logits, vocab_size], in the inputs' order; the caller may change the
-  /// values, and they live until the next call.
+  /// Memory that a state of its own takes when it holds so many tokens.
+  virtual size_t state_bytes(int64_t tokens) const = 0;
+  /// Advances every state. Returns [tokens with logits, vocab_size], in the inputs' order; the caller may change the
+  /// values, and they live until the next call. When it throws Error(out_of_memory), no state has changed.
   virtual std::span<float> forward(std::span<const StepInput> inputs) = 0;
   /// The same, but returns only the token with the largest logit for each of these inputs, the lowest id of equals;
   /// where not all of its logits are finite, -1 - the id of the first that is not.
