@@ -164,6 +164,9 @@ class BambaModel {
   /// Measures what the model runs on, as measure_machine() does; on a GPU in a second and with a GiB of its memory.
   MachineRoof measure_machine() const;
 
+  /// Memory of the device that is still free for states, in bytes: on the CPU what the machine and the process's
+  /// control group leave, on a GPU what is left of RunOptions::gpu_memory.
+  size_t free_memory() const;
   /// The empty sequence. Throws Error(out_of_memory).
   SequenceState new_state() const;
   /// Restores a file of SequenceState::save(). Keys and values that were saved in another KvFormat than this model's

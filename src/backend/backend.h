@@ -165,6 +165,8 @@ class Backend {
   virtual void finish() {}
 
   // --- memory -------------------------------------------------------------------------------------------------
+  /// Bytes that allocate() can still give, as far as that is known; they may lie in pieces.
+  virtual size_t free_bytes() const = 0;
   /// Zero-filled. Throws Error(out_of_memory).
   virtual Buffer allocate(size_t bytes) = 0;
   virtual Buffer clone(const Buffer& source) = 0;

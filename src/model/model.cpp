@@ -87,6 +87,10 @@ MachineRoof BambaModel::measure_machine() const {
           roof.bf16_flops_per_second};
 }
 
+size_t BambaModel::free_memory() const {
+  return impl_->device->free_bytes();
+}
+
 int BambaModel::threads() const {
   return impl_->device->threads();
 }
