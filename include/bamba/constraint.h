@@ -3,6 +3,7 @@
 
 #include <bamba/tokenizer.h>
 
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -64,6 +65,13 @@ class Constraint {
  public:
   /// A regular expression over Unicode characters that the whole text matches.
   static Constraint regex(std::string_view pattern, const TokenVocabulary& vocabulary);
+  /// Rules of the form `name ::= alternatives`; the text is what the rule "root" matches.
+  static Constraint grammar(std::string_view text, const TokenVocabulary& vocabulary);
+  /// A JSON object, whatever is in it.
+  static Constraint json_object(const TokenVocabulary& vocabulary);
+  /// JSON that is valid by this schema. Not all of it can be written: properties come in the schema's order, for one.
+  /// Keywords that JSON Schema does not know and unknown formats are ignored with a warning.
+  static Constraint json_schema(std::string_view schema, const TokenVocabulary& vocabulary);
 
   const TokenVocabulary& vocabulary() const;
   /// Whether the whole text matches. Throws Error(invalid_argument) when finding out passes the limits.
@@ -100,5 +108,14 @@ class ConstraintState {
   std::shared_ptr<const Position> position_;
   bool finished_ = false;
 };
+
+/// A LogitsProcessor (bamba/generation.h) that holds the new tokens of sequences to a constraint; the first
+/// prompt_length tokens are not looked at. It remembers where the sequences stand by their new tokens, so beams and
+/// several sequences of a prompt may share one, and so may prompts of the same length. Copies share their memory, under
+/// a lock. GenerateOptions::constraint does the same for prompts of any length. Sequences that break the constraint
+/// already (beams that are out) are left alone. Throws Error(invalid_argument) when the vocabulary has no eos.
+
+std::function<void(std::span<const int64_t> ids, std::span<float> scores)> make_constraint_processor(
+    const Constraint& constraint, size_t prompt_length);
 
 }  // namespace bamba

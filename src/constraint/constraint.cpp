@@ -1,7 +1,9 @@
 #include <bamba/constraint.h>
 
 #include "constraint/constraint_impl.h"
+#include "constraint/grammar_parser.h"
 #include "constraint/regex_parser.h"
+#include "constraint/schema_compiler.h"
 
 namespace bamba {
 namespace {
@@ -43,6 +45,18 @@ Constraint Constraint::regex(std::string_view pattern, const TokenVocabulary& vo
   const RuleId root = grammar.add_rule("the regex");
   grammar.set_body(root, parse_regex(pattern, grammar).whole(grammar));
   return make_constraint(grammar, vocabulary);
+}
+
+Constraint Constraint::grammar(std::string_view text, const TokenVocabulary& vocabulary) {
+  return make_constraint(parse_grammar(text), vocabulary);
+}
+
+Constraint Constraint::json_object(const TokenVocabulary& vocabulary) {
+  return make_constraint(json_object_grammar(), vocabulary);
+}
+
+Constraint Constraint::json_schema(std::string_view schema, const TokenVocabulary& vocabulary) {
+  return make_constraint(parse_json_schema(schema), vocabulary);
 }
 
 const TokenVocabulary& Constraint::vocabulary() const {

@@ -30,7 +30,7 @@ class Chooser {
  public:
   explicit Chooser(const Run& run)
       : config_(run.config()),
-        processors_(run.config(), run.options().processors),
+        processors_(run.config(), run.options().processors, run.options().constraint),
         warpers_(WarperSettings::from(run.config())) {}
 
   /// Makes the row of logits after this sequence's tokens ready for choose().
