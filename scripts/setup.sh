@@ -6,7 +6,7 @@
 #   scripts/setup.sh --neon   also a cross compiler for Arm
 set -euo pipefail
 
-packages=(g++ cmake ninja-build pkg-config libhwy-dev libpcre2-dev nlohmann-json3-dev libcli11-dev)
+packages=(g++ cmake ninja-build pkg-config libhwy-dev libpcre2-dev nlohmann-json3-dev libcli11-dev libboost-dev)
 case "${1:-}" in
   "") ;;
   --test) packages+=(ccache libgtest-dev) ;;

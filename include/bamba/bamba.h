@@ -5,7 +5,9 @@
 #include <bamba/cache.h>
 #include <bamba/chat_template.h>
 #include <bamba/config.h>
+#include <bamba/constraint.h>
 #include <bamba/dtype.h>
+#include <bamba/engine.h>
 #include <bamba/error.h>
 #include <bamba/generation.h>
 #include <bamba/kv_format.h>

@@ -19,6 +19,8 @@ enum class ErrorCode {
   non_finite,          ///< NaN or infinite logits: the model's numbers are broken
   unsupported,         ///< understood, but this build or engine does not do it
   cancelled,           ///< the caller asked to stop
+  busy,                ///< too many requests wait already; later it may work
+  timeout,             ///< the time that the caller gave is over
   internal,            ///< a broken promise of our own code
 };
 

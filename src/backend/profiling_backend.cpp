@@ -22,6 +22,7 @@ class ProfilingBackend final : public Backend {
   int threads() const override { return inner_->threads(); }
   MachineRoof measure_roof() override { return inner_->measure_roof(); }
   Element intermediate_element() const override { return inner_->intermediate_element(); }
+  bool buffers_on_host() const override { return inner_->buffers_on_host(); }
   DeviceMemory memory() const override { return inner_->memory(); }
   void finish() override {
     inner_->finish();

@@ -24,6 +24,10 @@ std::string_view error_code_name(ErrorCode code) {
       return "unsupported";
     case ErrorCode::cancelled:
       return "cancelled";
+    case ErrorCode::busy:
+      return "busy";
+    case ErrorCode::timeout:
+      return "timeout";
     case ErrorCode::internal:
       return "internal";
   }

@@ -20,6 +20,8 @@ ExitCode exit_code_of(ErrorCode code) {
       return ExitCode::non_finite;
     case ErrorCode::cancelled:
       return ExitCode::interrupted;
+    case ErrorCode::busy:
+    case ErrorCode::timeout:
     case ErrorCode::internal:
       break;
   }

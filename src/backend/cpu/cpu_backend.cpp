@@ -24,6 +24,7 @@ class CpuBackend final : public Backend {
   CpuBackend(int threads, ActivationFormat activations) : context_(threads, activations) {}
 
   std::string_view name() const override { return "cpu"; }
+  bool buffers_on_host() const override { return true; }
   int threads() const override { return context_.pool.size(); }
   MachineRoof measure_roof() override {
     return {cpu::measure_read_bandwidth(context_), cpu::measure_fma_peak(context_), cpu::measure_int8_peak(context_)};
