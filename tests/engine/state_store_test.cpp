@@ -13,8 +13,11 @@
 #include "engine/demo_steps.h"
 #include "engine/radix_cache.h"
 #include "engine/snapshot_file.h"
+#include "engine/state_store.h"
 #include "generation/memory_ledger.h"
 #include "io/safetensors.h"
+#include "model/host_snapshot.h"
+#include "model/sequence_state_impl.h"
 #include "support/error.h"
 #include "support/same_bits.h"
 #include "support/temp_folder.h"
@@ -361,19 +364,19 @@ TEST(StateStore, AFullDiskWarnsOnceAndServingGoesOn) {
   rlimit small = before;
   small.rlim_cur = 1024;
   ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &small), 0);
-  for (uint64_t seed = 0; seed < 3; ++seed) {
-    const Ids ids = demo.text(seed, 40);
-    cache->insert(first(ids, 30), *demo.state_of(first(ids, 30)), SnapshotKind::prompt_end);
-    cache->flush();
-    expect_continues(demo, *cache, ids, 30, false);
-  }
+  std::vector<std::unique_ptr<StepState>> states;
+  for (uint64_t seed = 0; seed < 8; ++seed) states.push_back(demo.state_of(demo.text(seed, 30)));
+  // All of them wait before the first has failed, or nearly so.
+  for (uint64_t seed = 0; seed < 8; ++seed) cache->insert(demo.text(seed, 30), *states[seed], SnapshotKind::prompt_end);
+  cache->flush();
+  for (uint64_t seed = 0; seed < 8; ++seed) expect_continues(demo, *cache, demo.text(seed, 40), 30, false);
   ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &before), 0);
   std::signal(SIGXFSZ, old_handler);
   EXPECT_EQ(warnings.all().size(), 1U) << warnings.text();
   EXPECT_TRUE(warnings.mention("disk"));
   EXPECT_EQ(cache->stats().disk_snapshots, 0U);
   EXPECT_EQ(cache->stats().disk_bytes, 0U);
-  EXPECT_EQ(cache->stats().snapshots, 3U);
+  EXPECT_EQ(cache->stats().snapshots, 8U);
   EXPECT_TRUE(files_of(folder.path()).empty());
 }
 
@@ -409,6 +412,47 @@ TEST(StateStoreConcurrency, SavingBesideARunningSequenceWritesWhatWasThen) {
   for (size_t length = 1; length + 2 < ids.size(); length += 12) {
     expect_continues(demo, *cache, Ids(ids.begin(), ids.begin() + static_cast<int64_t>(length) + 1),
                      static_cast<int64_t>(length), true);
+  }
+}
+
+TEST(StateStoreConcurrency, MemoryIsWrittenInPlaceOnlyWhenTheWritingThreadIsDoneWithIt) {
+  // A state whose numbers are set here, as kernels would: under ThreadSanitizer every access is seen.
+  const TempFolder folder;
+  BambaConfig config;
+  config.attn_layer_indices = {1};
+  config.num_hidden_layers = 2;
+  config.validate();
+  const auto context = std::make_shared<StateContext>(backend::make_cpu_backend(1), config, KvFormat::f32, 7);
+  const SnapshotOwner owner{"test", state_layout(*context)};
+  SequenceState state(std::make_unique<SequenceState::Impl>(context));
+  const auto step = [&](float value) {
+    SequenceState::Impl& impl = state.impl();
+    impl.prepare(1);
+    ++impl.length;
+    impl.visit_buffers(
+        [&](const backend::Buffer& buffer) { std::fill_n(buffer.floats(), buffer.bytes() / sizeof(float), value); });
+  };
+  Ids ids;
+  {
+    StateStore store({folder.path(), uint64_t{1} << 30, size_t{1} << 30}, owner);
+    for (int64_t i = 0; i < 40; ++i) {
+      ids.push_back(i);
+      step(static_cast<float>(i));
+      if (i % 4 == 0) store.write(state.to_host(), ids, SnapshotKind::prompt_end);
+      if (i % 3 == 0) static_cast<void>(store.take_changes());
+    }
+  }
+  StateStore store({folder.path(), uint64_t{1} << 30, size_t{1} << 30}, owner);
+  EXPECT_EQ(store.count(), 10U);
+  for (size_t i = 0; i < 40; i += 4) {
+    const auto text = std::span(ids).first(i + 1);
+    const auto snapshot = store.load(snapshot_file_name(text), text);
+    ASSERT_TRUE(snapshot);
+    const SequenceState then = restore_snapshot(context, *snapshot);
+    then.impl().visit_buffers([&](const backend::Buffer& buffer) {
+      const std::span<const float> values(buffer.floats(), buffer.bytes() / sizeof(float));
+      EXPECT_TRUE(std::all_of(values.begin(), values.end(), [&](float v) { return v == static_cast<float>(i); }));
+    });
   }
 }
 
