@@ -60,6 +60,13 @@ TEST(GenerateConstraint, HoldsForEverySequenceOfABatch) {
   }
 }
 
+TEST(GenerateConstraint, BeamSearchGoesOnWhereMostBeamsHaveEnded) {
+  const ProgramResult result = run_bamba(with({"--num-beams", "3"}, {"--regex", "[0-9]{1,2} years old\\.", "--json"}));
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  const std::string text = result.json()["text"];
+  EXPECT_TRUE(std::regex_match(text, std::regex("[0-9]{1,2} years old\\."))) << text;
+}
+
 TEST(GenerateConstraint, GrammarAndJsonObject) {
   const TempFolder folder;
   const std::string file = folder.put("g", "root ::= \"yes\" | \"no\" (\", \" root)?\n");
