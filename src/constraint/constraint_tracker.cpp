@@ -65,7 +65,8 @@ void ConstraintTracker::apply(std::span<const int64_t> generated, std::span<floa
     }
     entry = &remember(generated, std::move(state));
   }
-  entry->state.mask()->apply(scores);
+  // Beam search also carries on with texts that have ended, where it has no others.
+  if (!entry->state.finished()) entry->state.mask()->apply(scores);
 }
 
 std::function<void(std::span<const int64_t>, std::span<float>)> make_constraint_processor(const Constraint& constraint,

@@ -20,7 +20,8 @@ class ConstraintTracker {
 
   const Constraint& constraint() const { return constraint_; }
   /// Forbids the tokens that may not follow `generated` (the prompt not included). Tokens that break the constraint
-  /// themselves are left alone: beam search fills up with beams that are out, and their score says so already.
+  /// themselves, or have ended, are left alone: beam search fills up with beams that are out, and their score says so
+  /// already.
 
   void apply(std::span<const int64_t> generated, std::span<float> scores);
 

@@ -27,14 +27,14 @@ root    ::= term ([+-] term)*
 term    ::= factor ("*" factor)*      # line ends mean nothing
 factor  ::= number
           | "(" root ")"
-number  ::= [0-9]{
-    1, 3} ("." [0-9]+)?
+number  ::= [0-9]{1,3} ("." [0-9]+)?
 )g");
   for (const char* text : {"1", "(1)", "1+2*3", "((1.5-2)*(3+4))", "(((((7)))))"}) {
     EXPECT_TRUE(constraint.matches(text)) << text;
   }
-  for (const char* text : {"", "1+", "(1", "1)", "1234", "()", "1 + 2", "1."})
+  for (const char* text : {"", "1+", "(1", "1)", "1234", "()", "1 + 2", "1."}) {
     EXPECT_FALSE(constraint.matches(text)) << text;
+  }
   EXPECT_TRUE(constraint.matches(str(std::string(3000, '('), "1", std::string(3000, ')'))));
   EXPECT_FALSE(constraint.matches(str(std::string(3000, '('), "1", std::string(3001, ')'))));
 }

@@ -60,6 +60,8 @@ TEST(ConstraintProcessor, PromptsAreNotLookedAt) {
   std::fill(scores.begin(), scores.end(), 0.0F);
   processor(std::vector<int64_t>{'x', 'y', 'z', 'q'}, scores);
   EXPECT_EQ(allowed_scores(scores).size(), scores.size()) << "a sequence that is out is left alone";
+  processor(std::vector<int64_t>{'x', 'y', 'z', 'a', 'b', vocabulary.eos_token_ids()[0]}, scores);
+  EXPECT_EQ(allowed_scores(scores).size(), scores.size()) << "and so is one that has ended";
 }
 
 TEST(ConstraintProcessor, NeedsAnEnd) {
