@@ -14,3 +14,11 @@ function(bamba_script_test name label seconds script)
 endfunction()
 
 bamba_script_test(web.page web 600 tests/web/test_page.py)
+if(BAMBA_BUILD_SERVER)
+  bamba_script_test(web.server web 300 tests/web/test_real.py)
+  bamba_script_test(client.openai client 600 tests/client/test_openai.py)
+  bamba_script_test(load.streams slow 900 tools/load_test.py --streams 16 --seconds 20)
+  bamba_script_test(load.conversations slow 900 tools/conversation_test.py --turns 8)
+  # They measure time or fill the machine.
+  set_tests_properties(load.streams load.conversations PROPERTIES RUN_SERIAL ON)
+endif()
