@@ -10,7 +10,7 @@ endif()
 function(bamba_script_test name label seconds script)
   add_test(NAME ${name} COMMAND ${Python3_EXECUTABLE} ${PROJECT_SOURCE_DIR}/${script} ${ARGN})
   set_tests_properties(${name} PROPERTIES LABELS "${label}" TIMEOUT ${seconds} SKIP_RETURN_CODE 77
-    ENVIRONMENT "BAMBA_PROGRAM=$<TARGET_FILE:bamba_cli>;BAMBA_CLIENT_VENV=${PROJECT_BINARY_DIR}/client-venv;PYTHONDONTWRITEBYTECODE=1")
+    ENVIRONMENT "BAMBA_PROGRAM=$<TARGET_FILE:bamba_cli>;BAMBA_CLIENT_VENV=${PROJECT_SOURCE_DIR}/build-client;PYTHONDONTWRITEBYTECODE=1")
 endfunction()
 
 bamba_script_test(web.page web 600 tests/web/test_page.py)

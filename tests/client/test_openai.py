@@ -13,11 +13,11 @@ sys.path.insert(0, str(ROOT / "tools"))
 try:
     import openai
 except ImportError:
-    # .ci/run installs it into a virtual environment of the build folder.
-    venv_python = pathlib.Path(os.environ.get("BAMBA_CLIENT_VENV", ROOT / "build-dev" / "client-venv")) / "bin" / "python"
+    # .ci/run installs it into a virtual environment.
+    venv_python = pathlib.Path(os.environ.get("BAMBA_CLIENT_VENV", ROOT / "build-client")) / "bin" / "python"
     if venv_python.exists() and not os.environ.get("BAMBA_CLIENT_TRIED"):
         os.execve(venv_python, [str(venv_python), *sys.argv], {**os.environ, "BAMBA_CLIENT_TRIED": "1"})
-    print("skipped: no package openai for Python (pip install openai)", flush=True)
+    print("skipped: no package openai for Python (.ci/run installs it into build-client)", flush=True)
     sys.exit(77)
 
 import served  # noqa: E402
