@@ -23,7 +23,6 @@ import random
 import socket
 import subprocess
 import sys
-import tarfile
 import time
 import venv
 
@@ -62,8 +61,7 @@ class Setup:
         archive = max(self.work.glob("llama_cpp_python-*.tar.gz"))
         source = self.work / archive.name.removesuffix(".tar.gz")
         if not source.exists():
-            with tarfile.open(archive) as tar:
-                tar.extractall(self.work, filter="data")
+            run(["tar", "-x", "-f", archive, "-C", self.work])
         note("compiling llama-server, which takes many minutes")
         run(["cmake", "-S", source / "vendor" / "llama.cpp", "-B", build, "-DCMAKE_BUILD_TYPE=Release", "-DLLAMA_OPENSSL=OFF",
              "-DLLAMA_USE_PREBUILT_UI=OFF", "-DLLAMA_BUILD_TESTS=OFF", "-DLLAMA_BUILD_EXAMPLES=OFF",

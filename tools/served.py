@@ -37,15 +37,15 @@ class Metrics(dict):
 
 
 class Served:
-    """A running `bamba serve`."""
+    """A running `bamba serve`, on a free port unless one is given."""
 
-    def __init__(self, *flags, program=None, model=DEMO, key=None):
+    def __init__(self, *flags, program=None, model=DEMO, key=None, port=0):
         self.program = program or default_program()
         self.key = key
         self.folder = tempfile.TemporaryDirectory(prefix="bamba-served-")
         self.port_file = pathlib.Path(self.folder.name) / "port"
         self.log_path = pathlib.Path(self.folder.name) / "log"
-        command = [self.program, "serve", "-m", model, "--port", "0", "--port-file", self.port_file, *flags]
+        command = [self.program, "serve", "-m", model, "--port", port, "--port-file", self.port_file, *flags]
         with open(self.log_path, "wb") as log:
             self.process = subprocess.Popen([str(part) for part in command], stdout=log, stderr=log,
                                             stdin=subprocess.DEVNULL)
