@@ -32,7 +32,8 @@ struct EngineOptions {
   int64_t max_context = 0;      ///< tokens of a prompt with its reply; 0: the model's max_position_embeddings
   size_t running_bytes = 0;     ///< states of the requests that run; 0: half of the memory that is free at the start
   size_t cache_bytes = 0;       ///< snapshots in memory; 0: a quarter of the memory that is free at the start
-  size_t host_bytes = 0;        ///< snapshots of requests that had to make way; 0: as much as running_bytes
+  /// Snapshots of requests that had to make way; 0: as much as running_bytes, on the CPU a quarter of that.
+  size_t host_bytes = 0;
   bool cache = true;            ///< off: every prompt is read from its first token
   int64_t cache_stride = 2048;  ///< long prompts leave a snapshot every so many tokens; 0: none of these
   std::filesystem::path state_dir;  ///< snapshots are kept here too and found again after a restart; empty: nowhere

@@ -164,12 +164,19 @@ class BambaModel {
   /// Measures what the model runs on, as measure_machine() does; on a GPU in a second and with a GiB of its memory.
   MachineRoof measure_machine() const;
 
+  /// Memory of the device that is still free for states, in bytes: on the CPU what the machine and the process's
+  /// control group leave, on a GPU what is left of RunOptions::gpu_memory.
+  size_t free_memory() const;
   /// The empty sequence. Throws Error(out_of_memory).
   SequenceState new_state() const;
   /// Restores a file of SequenceState::save(). Keys and values that were saved in another KvFormat than this model's
   /// are converted: bf16 to f32 exactly, f32 to bf16 by rounding to nearest even, as they would have been when they
   /// were made. Throws Error(invalid_file) when the file is damaged or another model's.
   SequenceState load_state(const std::filesystem::path& path) const;
+  /// The state that the snapshot was taken of, bit for bit. Throws Error(invalid_argument) when the snapshot is empty,
+  /// another model's, or was taken on another kind of device or with another KvFormat (save() and load_state() convert
+  /// between these); Error(out_of_memory).
+  SequenceState restore(const HostSnapshot& snapshot) const;
 
   /// Transformers' BambaModel.forward; throws as BambaForCausalLM::forward does.
   BaseModelOutputWithPast forward(const ForwardInputs& inputs) const;

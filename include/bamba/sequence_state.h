@@ -6,11 +6,32 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <utility>
 
 namespace bamba {
 
 class BambaForCausalLM;
 class BambaModel;
+
+/// All bytes of a SequenceState in host memory, exact and never changed again: what remains when the state itself, on
+/// a GPU say, has to make way. Made by SequenceState::to_host(); BambaModel::restore() makes a state of it again. A
+/// default-constructed one is empty (false). Copies share the bytes. May be read and dropped in any thread.
+class HostSnapshot {
+ public:
+  HostSnapshot() = default;
+
+  explicit operator bool() const { return impl_ != nullptr; }
+  int64_t length() const;  ///< tokens; 0 when empty
+  size_t bytes() const;    ///< of host memory; where states lie in host memory themselves it may be shared with them
+
+  struct Impl;
+  /// For the library's own rooms.
+  explicit HostSnapshot(std::shared_ptr<const Impl> impl) : impl_(std::move(impl)) {}
+  const Impl& impl() const { return *impl_; }
+
+ private:
+  std::shared_ptr<const Impl> impl_;
+};
 
 /// For each Mamba layer the last d_conv inputs of the convolution and the SSM state, both f32; for each attention
 /// layer the keys (after rotary) and values, in pages. Made by BambaModel::new_state(); a default-constructed one is
@@ -42,6 +63,10 @@ class SequenceState {
 
   /// Bytes of memory this state refers to; memory shared with forks counts in each of them.
   size_t bytes() const;
+
+  /// The state as bytes in host memory. On the CPU nothing is copied: memory is shared, as with fork(), until the state
+  /// goes on. Throws Error(invalid_argument) when the state is empty, Error(out_of_memory).
+  HostSnapshot to_host() const;
 
   // Copies in Transformers' shapes, without the batch dimension. Throw Error(invalid_argument) for a layer of the
   // other kind, and when the state is empty (default-constructed or moved from).

@@ -158,11 +158,15 @@ class Backend {
   virtual MachineRoof measure_roof() = 0;
   /// What the model's intermediate matrices hold: all but the residual stream and the logits.
   virtual Element intermediate_element() const { return Element::f32; }
+  /// Are buffers host memory, which any thread may read as it lies?
+  virtual bool buffers_on_host() const { return false; }
   /// Returns when all operations so far are done. Devices that work beside the caller do so otherwise only where
   /// results come to the host.
   virtual void finish() {}
 
   // --- memory -------------------------------------------------------------------------------------------------
+  /// Bytes that allocate() can still give, as far as that is known; they may lie in pieces.
+  virtual size_t free_bytes() const = 0;
   /// Zero-filled. Throws Error(out_of_memory).
   virtual Buffer allocate(size_t bytes) = 0;
   virtual Buffer clone(const Buffer& source) = 0;

@@ -19,7 +19,9 @@ class ProfilingBackend final : public Backend {
   int threads() const override { return inner_->threads(); }
   MachineRoof measure_roof() override { return inner_->measure_roof(); }
   Element intermediate_element() const override { return inner_->intermediate_element(); }
+  bool buffers_on_host() const override { return inner_->buffers_on_host(); }
   void finish() override { inner_->finish(); }
+  size_t free_bytes() const override { return inner_->free_bytes(); }
 
   // States take memory and copy what they share with forks while a forward begins: that is part of its time.
   Buffer allocate(size_t bytes) override {

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 
+#include "generation/chooser.h"
 #include "generation/processors.h"
 #include "generation/random.h"
 #include "generation/run.h"

@@ -60,11 +60,6 @@ class Run {
   Stopwatch since_prompts_;
 };
 
-/// Throws Error(non_finite) that names the step and the sequence when a model's logits are not all finite.
-void check_logits(std::span<const float> logits, int64_t prompt, int64_t sequence, int64_t step);
-/// The same where the token with the first such logit is known.
-[[noreturn]] void fail_not_finite(int64_t token, int64_t prompt, int64_t sequence, int64_t step);
-
 /// Greedy search and sampling. Appends num_return_sequences results for each prompt.
 void decode(Run& run, std::vector<PromptRun>& prompts, std::vector<GeneratedSequence>& out);
 

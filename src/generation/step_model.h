@@ -1,10 +1,16 @@
-// What the generation loops need from a model: advance a ragged batch, get logits. BambaForCausalLM is adapted to it
-// in generate.cpp; tests script one.
+// What the generation loops and the engine need from a model: advance a ragged batch, get logits, keep states.
+// BambaForCausalLM is adapted to it in model_step.cpp; tests script one.
 #pragma once
 
+#include <bamba/sequence_state.h>
+
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string>
+
+#include "base/function_ref.h"
 
 namespace bamba {
 
@@ -18,12 +24,24 @@ class StepState {
 
   virtual int64_t length() const = 0;
   virtual std::unique_ptr<StepState> fork() const = 0;
+  /// Every piece of memory that the state refers to, shared with forks or not; each address once. See MemoryLedger.
+  virtual void visit_memory(FunctionRef<void(const void* address, size_t bytes)> visit) const = 0;
+  /// SequenceState::to_host().
+  virtual HostSnapshot to_host() const = 0;
+
+  /// Bytes of memory this state refers to; memory shared with forks counts in each of them.
+  size_t bytes() const {
+    size_t total = 0;
+    visit_memory([&](const void* /*address*/, size_t bytes) { total += bytes; });
+    return total;
+  }
 };
 
 struct StepInput {
   StepState* state = nullptr;
   std::span<const int64_t> ids;
-  bool logits = true;  ///< of the last token
+  bool logits = true;       ///< of the last token
+  bool all_logits = false;  ///< of every token, whatever `logits` says
 };
 
 class StepModel {
@@ -35,8 +53,16 @@ class StepModel {
 
   virtual int64_t vocab_size() const = 0;
   virtual std::unique_ptr<StepState> new_state() = 0;
-  /// Advances every state. Returns [inputs with logits, vocab_size], in the inputs' order; the caller may change the
-  /// values, and they live until the next call.
+  /// BambaModel::restore().
+  virtual std::unique_ptr<StepState> from_host(const HostSnapshot& snapshot) = 0;
+  /// What the layout of a snapshot's bytes is called; from_host() takes no other.
+  virtual std::string state_layout() const = 0;
+  /// All that a state's bits depend on, as a text; only a model with the same may go on from it. Not quick.
+  virtual std::string identity() const = 0;
+  /// Memory that a state of its own takes when it holds so many tokens.
+  virtual size_t state_bytes(int64_t tokens) const = 0;
+  /// Advances every state. Returns [tokens with logits, vocab_size], in the inputs' order; the caller may change the
+  /// values, and they live until the next call. When it throws Error(out_of_memory), no state has changed.
   virtual std::span<float> forward(std::span<const StepInput> inputs) = 0;
   /// The same, but returns only the token with the largest logit for each of these inputs, the lowest id of equals;
   /// where not all of its logits are finite, -1 - the id of the first that is not.

@@ -6,6 +6,7 @@
 #include "backend/profiling_backend.h"
 #include "base/fnv.h"
 #include "base/str.h"
+#include "model/host_snapshot.h"
 #include "model/model_impl.h"
 #include "model/pretrained_source.h"
 
@@ -86,6 +87,10 @@ MachineRoof BambaModel::measure_machine() const {
           roof.bf16_flops_per_second};
 }
 
+size_t BambaModel::free_memory() const {
+  return impl_->device->free_bytes();
+}
+
 int BambaModel::threads() const {
   return impl_->device->threads();
 }
@@ -116,6 +121,10 @@ SequenceState BambaModel::new_state() const {
 
 SequenceState BambaModel::load_state(const std::filesystem::path& path) const {
   return load_sequence_state(impl_->context, path);
+}
+
+SequenceState BambaModel::restore(const HostSnapshot& snapshot) const {
+  return restore_snapshot(impl_->context, snapshot);
 }
 
 void BambaForCausalLM::forward(std::span<const SequenceInput> sequences, const RaggedOptions& options,

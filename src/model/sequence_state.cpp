@@ -27,8 +27,10 @@ StateContext::StateContext(std::shared_ptr<backend::Backend> backend_, const Bam
   }
 }
 
-SequenceState::Impl::Impl(std::shared_ptr<const StateContext> context_)
-    : context(std::move(context_)), mamba(context->mamba_layers), attention(context->attention_layers) {
+SequenceState::Impl::Impl(std::shared_ptr<const StateContext> context_, Unfilled /*unused*/)
+    : context(std::move(context_)), mamba(context->mamba_layers), attention(context->attention_layers) {}
+
+SequenceState::Impl::Impl(std::shared_ptr<const StateContext> context_) : Impl(std::move(context_), Unfilled()) {
   for (MambaLayer& layer : mamba) {
     layer.window = context->backend->allocate(context->window_bytes());
     layer.ssm = context->backend->allocate(context->ssm_bytes());
@@ -56,6 +58,16 @@ void SequenceState::Impl::prepare(int64_t tokens) {
       layer.pages.push_back(device.allocate(context->page_bytes()));
       layer.page_pointers.push_back(layer.pages.back().floats());
     }
+  }
+}
+
+void SequenceState::Impl::visit_buffers(FunctionRef<void(const backend::Buffer&)> visit) const {
+  for (const MambaLayer& layer : mamba) {
+    visit(layer.window);
+    visit(layer.ssm);
+  }
+  for (const AttentionLayer& layer : attention) {
+    for (const backend::Buffer& page : layer.pages) visit(page);
   }
 }
 
@@ -92,12 +104,8 @@ void SequenceState::reset() {
 }
 
 size_t SequenceState::bytes() const {
-  if (!impl_) return 0;
   size_t total = 0;
-  for (const auto& layer : impl_->mamba) total += layer.window.bytes() + layer.ssm.bytes();
-  for (const auto& layer : impl_->attention) {
-    for (const auto& page : layer.pages) total += page.bytes();
-  }
+  if (impl_) impl_->visit_buffers([&](const backend::Buffer& buffer) { total += buffer.bytes(); });
   return total;
 }
 

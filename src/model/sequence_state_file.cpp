@@ -3,6 +3,7 @@
 #include <charconv>
 #include <cstring>
 
+#include "base/hex.h"
 #include "base/str.h"
 #include "io/safetensors.h"
 #include "model/sequence_state_impl.h"
@@ -17,12 +18,6 @@ constexpr int64_t kMaxLength = int64_t{1} << 40;
 
 std::string name_of(int64_t layer, const char* part) {
   return str("cache.", layer, '.', part);
-}
-
-std::string hex(uint64_t value) {
-  char text[17] = {};
-  const auto end = std::to_chars(text, text + 16, value, 16).ptr;
-  return {text, end};
 }
 
 /// FNV-1a over the 32-bit words of all tensors in order: a flipped bit on disk must not become a wrong continuation.

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "base/function_ref.h"
 #include "io/safetensors.h"
 #include "model/state_context.h"
 
@@ -26,10 +27,16 @@ struct SequenceState::Impl {
   };
 
   explicit Impl(std::shared_ptr<const StateContext> context_);
+  /// The same without its buffers: for who has them already.
+  struct Unfilled {};
+  Impl(std::shared_ptr<const StateContext> context_, Unfilled /*unused*/);
 
   /// Makes room for `tokens` more and makes everything that they will write this state's own. When it throws
   /// Error(out_of_memory) the state still holds the same sequence.
   void prepare(int64_t tokens);
+
+  /// Every buffer that the state refers to, in the order of its layers.
+  void visit_buffers(FunctionRef<void(const backend::Buffer&)> visit) const;
 
   const MambaLayer& mamba_layer(int64_t layer) const;
   const AttentionLayer& attention_layer(int64_t layer) const;

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "generation/run.h"
+#include "model/host_snapshot.h"
 
 namespace bamba::test {
 
@@ -24,6 +25,20 @@ class ScriptState final : public StepState {
     copy->ids = ids;
     return copy;
   }
+  /// Nothing is shared: the ids are the memory.
+  void visit_memory(FunctionRef<void(const void* address, size_t bytes)> visit) const override {
+    visit(ids.data(), ids.size() * sizeof(int64_t));
+  }
+  HostSnapshot to_host() const override {
+    auto memory = std::make_shared<Ids>(ids);
+    auto out = std::make_shared<HostSnapshot::Impl>();
+    out->layout = kLayout;
+    out->length = length();
+    out->parts.push_back(std::as_bytes(std::span<const int64_t>(*memory)));
+    out->memory = std::move(memory);
+    return HostSnapshot(std::move(out));
+  }
+  static constexpr const char* kLayout = "ids";
   Ids ids;
 };
 
@@ -34,19 +49,32 @@ class ScriptModel final : public StepModel {
 
   int64_t vocab_size() const override { return vocab_size_; }
   std::unique_ptr<StepState> new_state() override { return std::make_unique<ScriptState>(); }
+  std::unique_ptr<StepState> from_host(const HostSnapshot& snapshot) override {
+    auto state = std::make_unique<ScriptState>();
+    state->ids.resize(static_cast<size_t>(snapshot.length()));
+    auto* target = reinterpret_cast<std::byte*>(state->ids.data());
+    for (const auto& part : snapshot.impl().parts) target = std::copy(part.begin(), part.end(), target);
+    return state;
+  }
+  std::string state_layout() const override { return ScriptState::kLayout; }
+  std::string identity() const override { return "script"; }
+  /// A kibibyte for what does not grow, 16 bytes a token.
+  size_t state_bytes(int64_t tokens) const override { return 1024 + 16 * static_cast<size_t>(tokens); }
   std::span<float> forward(std::span<const StepInput> inputs) override {
     size_t rows = 0;
-    for (const StepInput& input : inputs) rows += input.logits ? 1 : 0;
-    logits_.assign(rows * static_cast<size_t>(vocab_size_), 0.0F);
+    for (const StepInput& input : inputs) rows += input.all_logits ? input.ids.size() : input.logits ? 1 : 0;
+    const auto width = static_cast<size_t>(vocab_size_);
+    logits_.assign(rows * width, 0.0F);
     size_t row = 0;
     for (const StepInput& input : inputs) {
       EXPECT_NE(input.state, nullptr);
       EXPECT_FALSE(input.ids.empty());
       auto& ids = static_cast<ScriptState*>(input.state)->ids;
-      ids.insert(ids.end(), input.ids.begin(), input.ids.end());
-      if (!input.logits) continue;
-      script_(ids,
-              std::span(logits_).subspan(row++ * static_cast<size_t>(vocab_size_), static_cast<size_t>(vocab_size_)));
+      for (size_t i = 0; i < input.ids.size(); ++i) {
+        ids.push_back(input.ids[i]);
+        const bool last = i + 1 == input.ids.size();
+        if (input.all_logits || (input.logits && last)) script_(ids, std::span(logits_).subspan(row++ * width, width));
+      }
     }
     batch_sizes.push_back(inputs.size());
     return logits_;
@@ -55,7 +83,7 @@ class ScriptModel final : public StepModel {
   std::span<const int64_t> forward_best(std::span<const StepInput> inputs) override {
     const std::span<const float> logits = forward(inputs);
     best_.clear();
-    for (size_t row = 0; row < inputs.size(); ++row) {
+    for (size_t row = 0; row < logits.size() / static_cast<size_t>(vocab_size_); ++row) {
       const auto scores = logits.subspan(row * static_cast<size_t>(vocab_size_), static_cast<size_t>(vocab_size_));
       const auto bad = std::find_if(scores.begin(), scores.end(), [](float score) { return !std::isfinite(score); });
       best_.push_back(bad == scores.end() ? std::max_element(scores.begin(), scores.end()) - scores.begin()

@@ -9,6 +9,7 @@
 #include "backend/cpu/quantized.h"
 #include "backend/cpu/roofline.h"
 #include "backend/cpu/rowwise.h"
+#include "base/free_memory.h"
 
 namespace bamba::backend {
 namespace {
@@ -24,11 +25,13 @@ class CpuBackend final : public Backend {
   CpuBackend(int threads, ActivationFormat activations) : context_(threads, activations) {}
 
   std::string_view name() const override { return "cpu"; }
+  bool buffers_on_host() const override { return true; }
   int threads() const override { return context_.pool.size(); }
   MachineRoof measure_roof() override {
     return {cpu::measure_read_bandwidth(context_), cpu::measure_fma_peak(context_), cpu::measure_int8_peak(context_)};
   }
 
+  size_t free_bytes() const override { return free_memory_bytes(); }
   Buffer allocate(size_t bytes) override {
     std::shared_ptr<void> memory(cpu::allocate_memory(bytes), cpu::FreeMemory());
     std::memset(memory.get(), 0, bytes);

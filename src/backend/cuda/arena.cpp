@@ -58,6 +58,11 @@ void* Arena::take(size_t bytes) {
   return static_cast<std::byte*>(base_) + offset;
 }
 
+size_t Arena::free_bytes() {
+  const std::lock_guard lock(mutex_);
+  return bytes_ - used_;
+}
+
 void Arena::give_back(void* memory) noexcept {
   const std::lock_guard lock(mutex_);
   const auto piece = taken_.find(static_cast<size_t>(static_cast<std::byte*>(memory) - static_cast<std::byte*>(base_)));

@@ -24,6 +24,8 @@ class Arena {
   /// left. Any thread may call.
   void* take(size_t bytes);
   void give_back(void* memory) noexcept;
+  /// Any thread may call.
+  size_t free_bytes();
 
  private:
   void* base_ = nullptr;

@@ -96,6 +96,7 @@ class CudaBackend final : public Backend {
   void finish() override { context_.queue.finish(); }
 
   // --- memory ---------------------------------------------------------------------------------------------------
+  size_t free_bytes() const override { return context_.arena->free_bytes(); }
   Buffer allocate(size_t bytes) override {
     Buffer buffer = context_.take(bytes);
     context_.queue.flush();
