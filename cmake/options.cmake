@@ -1,5 +1,6 @@
 # Everything a person may switch, in one place.
 option(BAMBA_BUILD_CLI "Build the program `bamba`" ON)
+option(BAMBA_BUILD_SERVER "Build `bamba serve` (needs Boost's headers)" ON)
 option(BAMBA_BUILD_TESTS "Build the tests (GoogleTest)" ${PROJECT_IS_TOP_LEVEL})
 option(BAMBA_BUILD_BENCH "Build the micro-benchmarks (Google Benchmark)" OFF)
 option(BAMBA_BUILD_FUZZERS "Build the libFuzzer targets (clang only)" OFF)

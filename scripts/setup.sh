@@ -7,7 +7,7 @@
 #   scripts/setup.sh --web    also a browser and proxies, for the tests of the chat page and of deploy/
 set -euo pipefail
 
-packages=(g++ cmake ninja-build pkg-config libhwy-dev libpcre2-dev nlohmann-json3-dev libcli11-dev)
+packages=(g++ cmake ninja-build pkg-config libhwy-dev libpcre2-dev nlohmann-json3-dev libcli11-dev libboost-dev)
 case "${1:-}" in
   "") ;;
   --test) packages+=(ccache libgtest-dev) ;;

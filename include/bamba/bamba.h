@@ -5,6 +5,7 @@
 #include <bamba/cache.h>
 #include <bamba/chat_template.h>
 #include <bamba/config.h>
+#include <bamba/constraint.h>
 #include <bamba/dtype.h>
 #include <bamba/engine.h>
 #include <bamba/error.h>

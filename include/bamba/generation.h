@@ -1,6 +1,7 @@
 // generate(): from prompts of token ids to sequences of token ids.
 #pragma once
 
+#include <bamba/constraint.h>
 #include <bamba/model.h>
 #include <bamba/tokenizer.h>
 
@@ -24,8 +25,8 @@ enum class EarlyStopping { no, yes, never };  ///< false, true, "never"
 ///
 /// Scores pass through, in this order: logit_bias, repetition_penalty, presence and frequency penalty,
 /// no_repeat_ngram_size, bad_words_ids, min_length, min_new_tokens, forced_bos, forced_eos, remove_invalid_values,
-/// GenerateOptions.processors; and, when sampling, temperature, top_k, top_p, min_p, typical_p, epsilon_cutoff,
-/// eta_cutoff. In beam search they act on log-probabilities.
+/// GenerateOptions.processors, GenerateOptions.constraint; and, when sampling, temperature, top_k, top_p, min_p,
+/// typical_p, epsilon_cutoff, eta_cutoff. In beam search they act on log-probabilities.
 struct GenerationConfig {
   // Length.
   std::optional<int64_t> max_length;      ///< of each prompt with its new tokens
@@ -129,6 +130,9 @@ struct GenerateOptions {
   std::function<bool(const StreamEvent&)> stream;
   const std::atomic<bool>* cancel = nullptr;  ///< checked between steps (set by a signal handler, say)
   std::vector<LogitsProcessor> processors;    ///< after the built-in processors, before the warpers
+  /// What each sequence's new text must match, applied after `processors`. A text that is cut off by its length is the
+  /// beginning of a match. Its vocabulary's eos tokens should be the config's.
+  std::optional<Constraint> constraint;
   /// One a prompt, or empty: states that already hold the first state.length() tokens of each prompt. They are advanced
   /// when num_beams and num_return_sequences are 1, so that a conversation goes on where it stopped.
   /// At least one token of each prompt must be left to run. After the call such a state holds the prompt and the new
@@ -154,8 +158,9 @@ struct GenerateResult {
 
 /// Runs all prompts as one ragged batch; sequences that end leave it. An empty prompt becomes bos_token_id. A context
 /// past max_position_embeddings is warned about once.
-/// Throws Error(invalid_argument) for ids out of range, an empty prompt without bos, bad parameters, or processors that
-/// forbid every token; Error(non_finite) for NaN or infinite logits; and whatever a callback throws.
+/// Throws Error(invalid_argument) for ids out of range, an empty prompt without bos, bad parameters, a constraint
+/// without eos tokens, or processors that forbid every token; Error(non_finite) for NaN or infinite logits; and
+/// whatever a callback throws.
 GenerateResult generate(const BambaForCausalLM& model, std::span<const std::vector<int64_t>> prompts,
                         const GenerationConfig& config, const GenerateOptions& options = {});
 

@@ -13,6 +13,7 @@ using Command = std::function<ExitCode()>;
 
 void add_generate(CLI::App& program, Command& chosen);
 void add_chat(CLI::App& program, Command& chosen);
+void add_serve(CLI::App& program, Command& chosen);
 void add_forward(CLI::App& program, Command& chosen);
 void add_tokenize(CLI::App& program, Command& chosen);
 void add_info(CLI::App& program, Command& chosen);

@@ -9,6 +9,7 @@
 
 #include "base/str.h"
 #include "cli/commands.h"
+#include "cli/constraint_flags.h"
 #include "cli/flags.h"
 #include "cli/generation_flags.h"
 #include "cli/interrupt.h"
@@ -24,6 +25,7 @@ namespace {
 struct GenerateFlags {
   ModelFlags model;
   GenerationFlags generation;
+  ConstraintFlags constraint;
   PromptFlags prompts;
   int64_t batch_size = 16;
   std::string output, save_state, load_state;
@@ -89,6 +91,7 @@ class Generator {
         model_config_(BambaConfig::from_pretrained(directory_)),
         prompts_(read_prompts(prompt_flags(flags), tokenizer(), directory_, model_config_.vocab_size)),
         config_(generation_config(flags.generation, directory_, model_config_, tokenizer())),
+        constraint_(read_constraint(flags.constraint, flags.model, tokenizer(), config_.eos_token_id)),
         model_(load_checked()),
         out_(flags.output) {}
 
@@ -192,6 +195,7 @@ class Generator {
     GenerateOptions options;
     options.tokenizer = tokenizer();
     options.cancel = &interrupt_flag();
+    options.constraint = constraint_;
     if (keeps_state()) {
       if (!session_.state) session_.state = model_.new_state();
       options.states = {&session_.state, 1};
@@ -293,6 +297,7 @@ class Generator {
   BambaConfig model_config_;
   std::vector<Prompt> prompts_;
   GenerationConfig config_;
+  std::optional<Constraint> constraint_;
   BambaForCausalLM model_;
   Output out_;
   Session session_;
@@ -340,6 +345,7 @@ void add_generate(CLI::App& program, Command& chosen) {
       ->type_name("FILE");
   add_length_flags(command, flags->generation);
   add_sampling_flags(command, flags->generation);
+  add_constraint_flags(command, flags->constraint);
   add_search_flags(command, flags->generation);
   add_token_flags(command, flags->generation);
   add_run_flags(command, flags->model);
@@ -349,6 +355,8 @@ void add_generate(CLI::App& program, Command& chosen) {
       "  bamba generate -p \"Once upon a time\"                      the demo model writes on\n"
       "  bamba generate -p \"The sea\" --do-sample --top-p 0.9 --seed 7 -n 100 --timing\n"
       "  bamba generate -p \"The sea\" --num-beams 4 --num-return-sequences 2 --json\n"
+      "  bamba generate -p \"Tim is \" --regex \"[0-9]{1,2} years old\\.\"\n"
+      "  bamba generate -m DIR --json-schema person.json < question.txt\n"
       "  bamba generate -m DIR --batch-file prompts.jsonl --json -o answers.jsonl\n"
       "  bamba generate -m DIR -n 0 --save-state book.state < book.txt   read a long text once ...\n"
       "  bamba generate -m DIR --load-state book.state -p \"In short:\"    ... and go on from it any time");

@@ -100,6 +100,9 @@ ExitCode run(int argc, char** argv) {
   Command chosen;
   add_generate(program, chosen);
   add_chat(program, chosen);
+#ifdef BAMBA_SERVER
+  add_serve(program, chosen);
+#endif
   add_forward(program, chosen);
   add_tokenize(program, chosen);
   add_info(program, chosen);

@@ -56,7 +56,8 @@ std::vector<size_t> top_positions(const std::vector<float>& scores, size_t count
 /// Working memory that all prompts of a run share.
 struct Workspace {
   explicit Workspace(const Run& run)
-      : processors(run.config(), run.options().processors), warpers(WarperSettings::from(run.config())) {}
+      : processors(run.config(), run.options().processors, run.options().constraint),
+        warpers(WarperSettings::from(run.config())) {}
 
   ProcessorChain processors;
   Warpers warpers;
@@ -260,7 +261,9 @@ void BeamPrompt::update_finished(const std::vector<Continuation>& continuations,
     const Continuation& continuation = continuations[position - results_.size()];
     Hypothesis& hypothesis = next.emplace_back();
     hypothesis.score = scores[position];
-    hypothesis.finished = continuation.ends && position - results_.size() < num_beams_;
+    // A text of forbidden tokens is no answer, even where there are not beams enough.
+    hypothesis.finished =
+        continuation.ends && position - results_.size() < num_beams_ && std::isfinite(hypothesis.score);
     if (!hypothesis.finished) continue;  // a filler
     hypothesis.reason = continuation.reason;
     const Beam& beam = beams_[continuation.beam];

@@ -38,8 +38,9 @@ Sequence new_sequence(TextStream text, int64_t prompt_index, int64_t sequence_in
 class Chooser {
  public:
   /// Both must outlive the chooser.
-  Chooser(const GenerationConfig& config, std::span<const LogitsProcessor> processors)
-      : config_(config), processors_(config, processors), warpers_(WarperSettings::from(config)) {}
+  Chooser(const GenerationConfig& config, std::span<const LogitsProcessor> processors,
+          const std::optional<Constraint>& constraint = {})
+      : config_(config), processors_(config, processors, constraint), warpers_(WarperSettings::from(config)) {}
 
   /// Makes the row of logits after this sequence's tokens ready for choose(). The row may be changed, and is read until
   /// the next call.

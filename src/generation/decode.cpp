@@ -46,7 +46,7 @@ void run_loop(Run& run, std::vector<PromptRun>& prompts, std::vector<Sequence>& 
   if (logits.empty()) return;
   const size_t vocab = run.vocab_size();
   const auto each = static_cast<size_t>(run.config().num_return_sequences);
-  Chooser chooser(run.config(), run.options().processors);
+  Chooser chooser(run.config(), run.options().processors, run.options().constraint);
 
   // The first token: from the prompts' own rows.
   for (size_t i = 0; i < prompts.size(); ++i) {

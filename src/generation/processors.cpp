@@ -80,8 +80,15 @@ bool all_finite(std::span<const float> scores) {
   return bad == 0;
 }
 
-ProcessorChain::ProcessorChain(const GenerationConfig& config, std::span<const LogitsProcessor> user)
+ProcessorChain::ProcessorChain(const GenerationConfig& config, std::span<const LogitsProcessor> user,
+                               const std::optional<Constraint>& constraint)
     : config_(config), user_(user) {
+  if (constraint) {
+    if (constraint->vocabulary().eos_token_ids().empty()) {
+      fail(ErrorCode::invalid_argument, "a constraint on generated text needs an end-of-text token, and there is none");
+    }
+    constraint_.emplace(*constraint);
+  }
   // Transformers never bans the end of the sequence as a "bad word".
   for (const auto& word : config.bad_words_ids) {
     const bool is_eos = word.size() == 1 && std::ranges::count(config.eos_token_id, word[0]) != 0;
@@ -94,7 +101,7 @@ bool ProcessorChain::is_empty() const {
   return c.logit_bias.empty() && c.repetition_penalty == 1.0 && c.presence_penalty == 0 && c.frequency_penalty == 0 &&
          c.no_repeat_ngram_size <= 0 && bad_words_.empty() && c.min_length.value_or(0) <= 0 &&
          c.min_new_tokens.value_or(0) <= 0 && !c.forced_bos_token_id && c.forced_eos_token_id.empty() &&
-         !c.remove_invalid_values && user_.empty();
+         !c.remove_invalid_values && user_.empty() && !constraint_;
 }
 
 void ProcessorChain::forbid_eos(std::span<float> scores) const {
@@ -134,6 +141,7 @@ void ProcessorChain::apply(std::span<const int64_t> ids, size_t prompt_length, i
            nan - scores.begin(), "; scores must be numbers or -infinity");
     }
   }
+  if (constraint_) constraint_->apply(ids.subspan(prompt_length), scores);
   if (std::ranges::none_of(scores, [](float score) { return score > kForbidden; })) {
     fail(ErrorCode::invalid_argument, "the logits processors forbid every token after token ", length,
          " of a sequence; at least one of the vocabulary's ", scores.size(), " must stay allowed");

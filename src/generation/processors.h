@@ -5,8 +5,11 @@
 #include <bamba/generation.h>
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
+
+#include "constraint/constraint_tracker.h"
 
 namespace bamba {
 
@@ -29,11 +32,13 @@ bool all_finite(std::span<const float> scores);
 
 /// All processors of a config in their order: logit_bias, repetition_penalty, presence and frequency penalty,
 /// no_repeat_ngram_size, bad_words_ids, min_length, min_new_tokens, forced_bos, forced_eos, remove_invalid_values, the
-/// user's. Token ids have been checked against the vocabulary (GenerationConfig::validate, generate's prompts).
+/// user's, the constraint. Token ids have been checked against the vocabulary (GenerationConfig::validate, generate's
+/// prompts).
 class ProcessorChain {
  public:
   /// `config` and `user` must outlive the chain.
-  ProcessorChain(const GenerationConfig& config, std::span<const LogitsProcessor> user);
+  ProcessorChain(const GenerationConfig& config, std::span<const LogitsProcessor> user,
+                 const std::optional<Constraint>& constraint = {});
 
   /// Changes the scores of the token after `ids`, of which the first prompt_length are the prompt; no sequence grows
   /// past max_length. Throws Error(non_finite) when a processor of the user's returns NaN, Error(invalid_argument) when
@@ -48,6 +53,7 @@ class ProcessorChain {
 
   const GenerationConfig& config_;
   std::span<const LogitsProcessor> user_;
+  std::optional<ConstraintTracker> constraint_;
   std::vector<std::vector<int64_t>> bad_words_;
   std::vector<uint32_t> counts_;  // [vocab_size], all zero between calls
 };

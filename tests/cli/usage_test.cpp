@@ -17,7 +17,7 @@ bool contains(const std::string& text, const std::string& part) {
 }
 
 TEST(Usage, EverySubcommandExplainsItself) {
-  for (const char* name : {"generate", "chat", "forward", "tokenize", "info", "eval", "bench", "init"}) {
+  for (const char* name : {"generate", "chat", "forward", "tokenize", "info", "eval", "bench", "init", "serve"}) {
     const ProgramResult help = run_bamba({name, "--help"});
     EXPECT_EQ(help.exit_code, 0) << name;
     EXPECT_TRUE(contains(help.out, "Examples:")) << help.out;

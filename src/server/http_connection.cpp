@@ -1,0 +1,432 @@
+#include "server/http_connection.h"
+
+#include <boost/asio/post.hpp>
+#include <boost/asio/write.hpp>
+
+#include <chrono>
+#include <ctime>
+#include <utility>
+
+#include "base/str.h"
+
+namespace bamba::server {
+namespace {
+
+namespace asio = boost::asio;
+namespace http = boost::beast::http;
+
+// Of requests that a client sends before it has the answer to the last.
+constexpr size_t kPipelineBytes = 64 << 10;
+// What is read and dropped after an answer that ends a connection: closing with unread bytes would reset it, and the
+// client could lose the answer.
+constexpr size_t kLingerBytes = 16 << 20;
+constexpr double kLingerSeconds = 2;
+constexpr double kSlowestBytesPerSecond = 16 << 10;
+// Of a chunk's header or the trailers after the last chunk.
+constexpr size_t kChunkHeaderBytes = 64 << 10;
+
+std::string http_date() {
+  const std::time_t now = std::time(nullptr);
+  std::tm parts{};
+  gmtime_r(&now, &parts);
+  std::array<char, 40> text{};
+  const size_t length = std::strftime(text.data(), text.size(), "%a, %d %b %Y %H:%M:%S GMT", &parts);
+  return std::string(text.data(), length);
+}
+
+}  // namespace
+
+/// A handler's view of the connection: hands every call over to the I/O thread.
+class Connection::Answer final : public Responder {
+ public:
+  Answer(std::shared_ptr<Connection> connection, uint64_t number)
+      : connection_(std::move(connection)),
+        io_(connection_->context_.io),
+        running_(connection_->context_.running),
+        number_(number) {}
+  ~Answer() override {
+    // Nobody is left who could end the answer: a broken promise that the client must not wait for.
+    hand_over([](Connection& connection) {
+      if (!connection.ended_) connection.close();
+    });
+  }
+
+  void send(HttpResponse response) override {
+    hand_over(
+        [response = std::move(response)](Connection& connection) mutable { connection.send(std::move(response)); });
+  }
+  void begin_stream(HttpResponse head) override {
+    hand_over([head = std::move(head)](Connection& connection) mutable { connection.begin_stream(std::move(head)); });
+  }
+  void write(std::string chunk) override {
+    hand_over([chunk = std::move(chunk)](Connection& connection) { connection.write(chunk); });
+  }
+  void end() override {
+    hand_over([](Connection& connection) { connection.end(); });
+  }
+  void on_disconnect(std::function<void()> callback) override {
+    if (!*running_) return;
+    asio::post(io_, [connection = connection_, number = number_, callback = std::move(callback)]() mutable {
+      if (connection->answer_ == number && connection->phase_ == Phase::answering) {
+        if (!connection->ended_) connection->on_disconnect(std::move(callback));
+      } else if (connection->answer_ == number) {
+        callback();
+      }
+    });
+  }
+  void post(std::function<void()> function) override {
+    if (*running_) asio::post(io_, std::move(function));
+  }
+  void after(double seconds, std::function<void()> function) override {
+    if (!*running_) return;
+    auto timer = std::make_shared<asio::steady_timer>(io_);
+    timer->expires_after(
+        std::chrono::duration_cast<std::chrono::steady_clock::duration>(std::chrono::duration<double>(seconds)));
+    timer->async_wait([timer, connection = connection_, number = number_,
+                       function = std::move(function)](boost::system::error_code error) {
+      const bool open = connection->answer_ == number && connection->phase_ == Phase::answering && !connection->ended_;
+      if (!error && open) function();
+    });
+  }
+
+ private:
+  template <typename Function>
+  void hand_over(Function function) {
+    if (!*running_) return;
+    asio::post(io_, [connection = connection_, number = number_, function = std::move(function)]() mutable {
+      if (connection->answer_ == number && connection->phase_ == Phase::answering) function(*connection);
+    });
+  }
+
+  std::shared_ptr<Connection> connection_;
+  asio::io_context& io_;
+  std::shared_ptr<const std::atomic<bool>> running_;
+  uint64_t number_;
+};
+
+Connection::Connection(Socket socket, ConnectionContext& context)
+    : context_(context), socket_(std::move(socket)), read_deadline_(context.io), write_deadline_(context.io) {}
+
+Connection::~Connection() {
+  context_.bodies_bytes -= reserved_;
+}
+
+void Connection::start() {
+  arm(read_deadline_, context_.options.header_seconds, &Connection::read_expired);
+  phase_ = Phase::idle;
+  read_more();
+}
+
+void Connection::turn_away(const HttpResponse& response) {
+  HttpResponse last = response;
+  last.close = true;
+  refuse(std::move(last));
+}
+
+void Connection::close() {
+  if (phase_ == Phase::closed) return;
+  const bool left = phase_ == Phase::answering && !ended_;
+  phase_ = Phase::closed;
+  disarm(read_deadline_);
+  disarm(write_deadline_);
+  boost::system::error_code ignored;
+  socket_.close(ignored);
+  if (const auto callback = std::exchange(disconnected_, nullptr); left && callback) callback();
+  context_.closed(this);
+}
+
+void Connection::close_if_idle() {
+  if (phase_ == Phase::idle) close();
+}
+
+void Connection::arm(Deadline& deadline, double seconds, void (Connection::*expired)()) {
+  const uint64_t generation = ++deadline.generation;
+  deadline.timer.expires_after(
+      std::chrono::duration_cast<std::chrono::steady_clock::duration>(std::chrono::duration<double>(seconds)));
+  deadline.timer.async_wait(
+      [self = shared_from_this(), &deadline, generation, expired](boost::system::error_code error) {
+        if (!error && deadline.generation == generation) (self.get()->*expired)();
+      });
+}
+
+void Connection::disarm(Deadline& deadline) {
+  ++deadline.generation;
+  deadline.timer.cancel();
+}
+
+void Connection::read_more() {
+  if (reading_ || phase_ == Phase::closed) return;
+  reading_ = true;
+  socket_.async_read_some(asio::buffer(chunk_), [self = shared_from_this()](boost::system::error_code error, size_t n) {
+    self->received(error, n);
+  });
+}
+
+void Connection::received(boost::system::error_code error, size_t bytes) {
+  reading_ = false;
+  if (phase_ == Phase::closed) return;
+  // The end of the client's bytes counts as its leaving, in the middle of an answer too.
+  if (error) return close();
+  if (phase_ == Phase::lingering) {
+    lingered_ += bytes;
+    return lingered_ > kLingerBytes ? close() : read_more();
+  }
+  in_.append(chunk_.data(), bytes);
+  if (phase_ != Phase::answering) return parse();
+  // Past this bound the client's leaving is seen only when something is written to it.
+  if (in_.size() <= kPipelineBytes) read_more();
+}
+
+void Connection::parse() {
+  if (in_.empty()) return read_more();
+  if (phase_ == Phase::idle) {
+    phase_ = Phase::header;
+    parser_.emplace();
+    parser_->header_limit(static_cast<uint32_t>(context_.options.max_header_bytes));
+    parser_->body_limit(context_.options.max_body_bytes);
+    has_header_ = false;
+    arm(read_deadline_, context_.options.header_seconds, &Connection::read_expired);
+  }
+  while (!in_.empty() && !parser_->is_done()) {
+    boost::system::error_code error;
+    const size_t used = parser_->put(asio::buffer(in_), error);
+    in_.erase(0, used);
+    if (error == http::error::need_more) {
+      const size_t most = has_header_ ? kChunkHeaderBytes : context_.options.max_header_bytes;
+      if (in_.size() > most) return refuse(has_header_ ? http::error::bad_chunk : http::error::header_limit);
+      break;
+    }
+    if (error) return refuse(error);
+    if (parser_->is_header_done() && !has_header_) {
+      has_header_ = true;
+      header_complete();
+      if (phase_ != Phase::body) return;  // refused
+    }
+    if (parser_->chunked() && !parser_->is_done()) {
+      reserve(parser_->get().body().size());
+      if (phase_ != Phase::body) return;
+    }
+  }
+  if (parser_->is_done()) return dispatch();
+  read_more();
+}
+
+void Connection::header_complete() {
+  const auto& message = parser_->get();
+  request_ = HttpRequest();
+  const auto text = [](auto view) { return std::string(view.data(), view.size()); };
+  request_.method = text(message.method_string());
+  request_.target = text(message.target());
+  for (const auto& field : message) request_.headers.push_back({text(field.name_string()), text(field.value())});
+  http10_ = message.version() < 11;
+  head_only_ = request_.method == "HEAD";
+  keep_alive_ = parser_->keep_alive();
+  phase_ = Phase::body;
+  if (std::string reason = broken_framing(request_); !reason.empty()) {
+    return refuse(context_.handler.broken(400, reason));
+  }
+  const auto length = parser_->content_length();
+  if (std::optional<HttpResponse> refusal = context_.handler.refuse(request_)) {
+    // Without a body the next request begins here, and the connection can stay.
+    if (parser_->is_done()) {
+      phase_ = Phase::answering;
+      ++answer_;
+      begun_ = ended_ = false;
+      disarm(read_deadline_);
+      send(*std::move(refusal));
+      read_more();
+      return;
+    }
+    return refuse(*std::move(refusal));
+  }
+  if (length && *length > 0) reserve(static_cast<size_t>(*length));
+  if (phase_ != Phase::body) return;
+  arm(read_deadline_, context_.options.body_seconds, &Connection::read_expired);
+  const std::string_view expected = request_.header("expect");
+  if (!expected.empty() && !equal_ignoring_case(expected, "100-continue")) {
+    return refuse(context_.handler.broken(417, "the only expectation that is met is 100-continue"));
+  }
+  if (!expected.empty() && !http10_ && in_.empty() && !parser_->is_done()) {
+    out_ += "HTTP/1.1 100 Continue\r\n\r\n";
+    flush();
+  }
+}
+
+/// What the parser lets pass and two servers in a row could read in two ways.
+std::string Connection::broken_framing(const HttpRequest& head) const {
+  if (!http10_ && head.count("host") != 1) return "a request of HTTP/1.1 has exactly one Host header";
+  if (head.count("transfer-encoding") > 0) {
+    if (head.count("transfer-encoding") > 1 || !equal_ignoring_case(head.header("transfer-encoding"), "chunked")) {
+      return "the only Transfer-Encoding that is understood is chunked";
+    }
+    if (head.count("content-length") > 0) return "a request has a Content-Length or a Transfer-Encoding, not both";
+    if (http10_) return "HTTP/1.0 has no Transfer-Encoding";
+  }
+  if (head.count("content-length") > 1) return "a request has one Content-Length";
+  return {};
+}
+
+void Connection::reserve(size_t bytes) {
+  if (bytes <= reserved_) return;
+  const size_t more = bytes - reserved_;
+  if (context_.bodies_bytes + more > context_.options.max_bodies_bytes) {
+    HttpResponse response = context_.handler.broken(503, "too many large requests at once; try again");
+    response.set("Retry-After", "1");
+    return refuse(std::move(response));
+  }
+  context_.bodies_bytes += more;
+  reserved_ = bytes;
+}
+
+void Connection::dispatch() {
+  disarm(read_deadline_);
+  phase_ = Phase::answering;
+  const uint64_t number = ++answer_;
+  begun_ = ended_ = false;
+  request_.body = std::move(parser_->get().body());
+  // The worker holds the reservation until the handler has parsed the body.
+  const auto release = [io = &context_.io, self = shared_from_this(), bytes = std::exchange(reserved_, 0)] {
+    asio::post(*io, [self, bytes] { self->context_.bodies_bytes -= bytes; });
+  };
+  auto answer = std::make_shared<Answer>(shared_from_this(), number);
+  context_.submit([&handler = context_.handler, request = std::make_shared<HttpRequest>(std::move(request_)),
+                   answer = std::move(answer), release]() mutable {
+    handler.handle(std::move(*request), std::move(answer));
+    release();
+  });
+  read_more();  // to see the client leave
+}
+
+void Connection::refuse(boost::system::error_code error) {
+  int status = 400;
+  std::string reason = str("this is no request of HTTP/1.1: ", error.message());
+  if (error == http::error::header_limit) {
+    status = 431;
+    reason = str("the request's header is longer than ", context_.options.max_header_bytes, " bytes");
+  } else if (error == http::error::body_limit) {
+    status = 413;
+    reason = str("the request's body is longer than ", context_.options.max_body_bytes, " bytes");
+  } else if (error == http::error::bad_version) {
+    status = 505;
+    reason = "the versions that are understood are HTTP/1.1 and HTTP/1.0";
+  }
+  refuse(context_.handler.broken(status, reason));
+}
+
+void Connection::refuse(HttpResponse response) {
+  disarm(read_deadline_);
+  phase_ = Phase::answering;
+  ++answer_;
+  begun_ = ended_ = false;
+  response.close = true;
+  send(std::move(response));
+}
+
+void Connection::read_expired() {
+  if (phase_ == Phase::lingering || (phase_ == Phase::idle && in_.empty())) return close();
+  const std::string_view what = phase_ == Phase::body ? "body" : "header";
+  refuse(context_.handler.broken(408, str("the request's ", what, " did not come in time")));
+}
+
+void Connection::write_expired() {
+  close();
+}
+
+void Connection::put_head(const HttpResponse& response, bool stream) {
+  chunked_ = stream && !http10_;
+  // HTTP/1.0 has no chunks: the end of the connection is the end of the stream.
+  if (response.close || context_.draining || (stream && http10_)) keep_alive_ = false;
+  out_ += str("HTTP/1.1 ", response.status, ' ', status_text(response.status), "\r\nDate: ", http_date(),
+              "\r\nServer: bamba\r\n");
+  if (!response.content_type.empty()) out_ += str("Content-Type: ", response.content_type, "\r\n");
+  for (const HttpHeader& header : response.headers) out_ += str(header.name, ": ", header.value, "\r\n");
+  if (chunked_) out_ += "Transfer-Encoding: chunked\r\n";
+  if (!stream && response.status != 204) out_ += str("Content-Length: ", response.body.size(), "\r\n");
+  if (!keep_alive_) out_ += "Connection: close\r\n";
+  if (keep_alive_ && http10_) out_ += "Connection: keep-alive\r\n";
+  out_ += "\r\n";
+}
+
+void Connection::send(HttpResponse response) {
+  if (begun_ || ended_) return;
+  begun_ = ended_ = true;
+  disconnected_ = nullptr;
+  put_head(response, false);
+  if (!head_only_ && response.status != 204) out_ += response.body;
+  flush();
+}
+
+void Connection::begin_stream(HttpResponse head) {
+  if (begun_ || ended_) return;
+  begun_ = true;
+  put_head(head, true);
+  flush();
+}
+
+void Connection::write(const std::string& chunk) {
+  if (!begun_ || ended_ || chunk.empty()) return;
+  // Of what came before: one chunk may be larger than the bound.
+  if (out_.size() + writing_.size() > context_.options.max_stream_bytes) return close();
+  if (chunked_) {
+    std::ostringstream size;
+    size << std::hex << chunk.size();
+    out_ += size.str() + "\r\n" + chunk + "\r\n";
+  } else {
+    out_ += chunk;
+  }
+  flush();
+}
+
+void Connection::end() {
+  if (!begun_ || ended_) return;
+  ended_ = true;
+  disconnected_ = nullptr;
+  if (chunked_) out_ += "0\r\n\r\n";
+  flush();
+  if (out_.empty() && writing_.empty()) answered();
+}
+
+void Connection::on_disconnect(std::function<void()> callback) {
+  disconnected_ = std::move(callback);
+}
+
+void Connection::flush() {
+  if (!writing_.empty() || out_.empty() || phase_ == Phase::closed) return;
+  writing_.swap(out_);
+  arm(write_deadline_, context_.options.write_seconds + static_cast<double>(writing_.size()) / kSlowestBytesPerSecond,
+      &Connection::write_expired);
+  asio::async_write(socket_, asio::buffer(writing_),
+                    [self = shared_from_this()](boost::system::error_code error, size_t) { self->written(error); });
+}
+
+void Connection::written(boost::system::error_code error) {
+  writing_.clear();
+  disarm(write_deadline_);
+  if (phase_ == Phase::closed) return;
+  if (error) return close();
+  if (!out_.empty()) return flush();
+  if (phase_ == Phase::answering && ended_) answered();
+}
+
+void Connection::answered() {
+  if (!keep_alive_ || context_.draining) return linger();
+  phase_ = Phase::idle;
+  parser_.reset();
+  request_ = HttpRequest();
+  arm(read_deadline_, context_.options.idle_seconds, &Connection::read_expired);
+  // Not from here: a thousand small requests sent at once would nest as deep.
+  asio::post(context_.io, [self = shared_from_this()] {
+    if (self->phase_ == Phase::idle) self->parse();
+  });
+}
+
+void Connection::linger() {
+  phase_ = Phase::lingering;
+  boost::system::error_code ignored;
+  socket_.shutdown(Socket::shutdown_send, ignored);
+  arm(read_deadline_, kLingerSeconds, &Connection::read_expired);
+  in_.clear();
+  read_more();
+}
+
+}  // namespace bamba::server
