@@ -8,14 +8,15 @@
 #include <memory>
 
 #include "base/str.h"
+#include "cli/batch_file.h"
 #include "cli/commands.h"
 #include "cli/constraint_flags.h"
 #include "cli/flags.h"
 #include "cli/generation_flags.h"
 #include "cli/interrupt.h"
-#include "cli/json_out.h"
 #include "cli/output.h"
 #include "cli/prompts.h"
+#include "cli/sequence_print.h"
 #include "cli/session.h"
 #include "cli/terminal.h"
 
@@ -32,27 +33,11 @@ struct GenerateFlags {
   bool json = false, timing = false, echo = false;
 };
 
-double per_second(int64_t count, double seconds) {
-  return seconds > 0 ? static_cast<double>(count) / seconds : 0;
-}
-
 /// Sequences whose first token came with the prompt: decode_seconds are for the tokens after these.
 int64_t first_tokens(const GenerateResult& result, const GenerationConfig& config) {
   const auto sequences = static_cast<int64_t>(result.sequences.size());
   // Beam search counts its steps, one of which comes with each prompt.
   return config.num_beams == 1 ? sequences : sequences / std::max<int64_t>(1, config.num_return_sequences);
-}
-
-Json timing_json(const GenerateTiming& timing, int64_t first) {
-  Json out;
-  out["prompt_tokens"] = timing.prompt_tokens;
-  out["new_tokens"] = timing.new_tokens;
-  out["time_to_first_token"] = timing.time_to_first_token;
-  out["prompt_seconds"] = timing.prompt_seconds;
-  out["decode_seconds"] = timing.decode_seconds;
-  out["prompt_tokens_per_second"] = per_second(timing.prompt_tokens, timing.prompt_seconds);
-  out["decode_tokens_per_second"] = per_second(timing.new_tokens - first, timing.decode_seconds);
-  return out;
 }
 
 void print_timing(const GenerateTiming& timing, int64_t first, const GenerationConfig& config) {
@@ -62,16 +47,6 @@ void print_timing(const GenerateTiming& timing, int64_t first, const GenerationC
   print_note(str("new: ", timing.new_tokens, " tokens in ", human_seconds(timing.decode_seconds), ", ",
                  short_number(per_second(timing.new_tokens - first, timing.decode_seconds)), " tokens/s"));
   if (config.do_sample) print_note(str("seed: ", config.seed));
-}
-
-Json logprobs_json(const GeneratedSequence& sequence) {
-  Json out = Json::array();
-  for (size_t i = 0; i < sequence.logprobs.size(); ++i) {
-    Json top = Json::array();
-    for (const auto& [id, logprob] : sequence.logprobs[i].top) top.push_back({{"id", id}, {"logprob", logprob}});
-    out.push_back({{"id", sequence.ids[i]}, {"logprob", sequence.logprobs[i].logprob}, {"top", std::move(top)}});
-  }
-  return out;
 }
 
 /// Text that goes on from a state gets no beginning-of-text token: it would be read as a new text.
@@ -87,7 +62,7 @@ class Generator {
   explicit Generator(const GenerateFlags& flags)
       : flags_(flags),
         directory_(model_directory(flags.model)),
-        tokenizer_(load_tokenizer(flags.model)),
+        tokenizer_(shared_tokenizer(flags.model)),
         model_config_(BambaConfig::from_pretrained(directory_)),
         prompts_(read_prompts(prompt_flags(flags), tokenizer(), directory_, model_config_.vocab_size)),
         config_(generation_config(flags.generation, directory_, model_config_, tokenizer())),
@@ -98,6 +73,7 @@ class Generator {
   ExitCode run() {
     if (!flags_.load_state.empty()) resume();
     if (config_.max_new_tokens == 0) return read_only();
+    if (engine_runs()) return run_batch_file(batch_work(), model_, tokenizer_, out_);
     config_.validate(model_.config());
     check_lengths();
     const size_t batch = prompts_.size() == 1 ? 1 : static_cast<size_t>(flags_.batch_size);
@@ -110,12 +86,42 @@ class Generator {
   }
 
  private:
-  const Tokenizer* tokenizer() const { return tokenizer_ ? &*tokenizer_ : nullptr; }
+  const Tokenizer* tokenizer() const { return tokenizer_.get(); }
   bool keeps_state() const { return !flags_.save_state.empty() || !flags_.load_state.empty(); }
+
+  static std::shared_ptr<const Tokenizer> shared_tokenizer(const ModelFlags& flags) {
+    auto tokenizer = load_tokenizer(flags);
+    return tokenizer ? std::make_shared<const Tokenizer>(std::move(*tokenizer)) : nullptr;
+  }
+
+  /// Beams are not for the engine.
+  bool engine_runs() const { return !flags_.prompts.batch_file.empty() && config_.num_beams == 1 && !keeps_state(); }
+  BatchFileWork batch_work() const {
+    const ModelFlags& model = flags_.model;
+    return {.prompts = prompts_,
+            .config = config_,
+            .seed_given = flags_.generation.seed.has_value(),
+            .batch_size = flags_.batch_size,
+            .output = flags_.output,
+            .model_name = str(std::filesystem::absolute(directory_).lexically_normal().string(), ' ', model.device, ' ',
+                              model.weights, ' ', model.kv, ' ', model.activations, ' ', model.scan, ' ',
+                              model_config_.to_json()),
+            .json = flags_.json,
+            .echo = flags_.echo,
+            .timing = flags_.timing};
+  }
 
   /// What can be refused is refused before the weights are read.
   BambaForCausalLM load_checked() const {
     check_state_flags();
+    if (engine_runs() && config_.max_new_tokens != 0) {
+      static_cast<void>(line_configs(batch_work(), model_config_));
+      for (const Prompt& prompt : prompts_) {
+        if (prompt.options.stop && !tokenizer_) require_tokenizer(flags_.model, "\"stop\"");
+      }
+    } else if (std::ranges::any_of(prompts_, [](const Prompt& prompt) { return !prompt.options.empty(); })) {
+      fail(ErrorCode::invalid_argument, "lines of a batch file cannot set options of their own with --num-beams");
+    }
     if (!config_.stop_strings.empty() && !tokenizer_) require_tokenizer(flags_.model, "--stop");
     if (!flags_.save_state.empty()) check_writable(flags_.save_state);
     return load_model(flags_.model);
@@ -252,33 +258,21 @@ class Generator {
     const size_t index = first_prompt + static_cast<size_t>(sequence.prompt_index);
     const Prompt& prompt = prompts_[index];
     if (flags_.json) {
-      Json line;
-      line["index"] = index;
-      line["prompt_ids"] = prompt.ids;
-      line["ids"] = sequence.ids;
-      line["text"] = sequence.text;
-      line["finish_reason"] = finish_reason_name(sequence.finish_reason);
-      if (sequence.score) line["score"] = *sequence.score;
-      if (config_.output_logprobs) line["logprobs"] = logprobs_json(sequence);
-      line["timing"] = timing_json(result.timing, first_tokens(result, config_));
-      out_.line(json_line(line));
+      const Json timing = timing_json(result.timing, first_tokens(result, config_));
+      out_.line(sequence_json(index, prompt, sequence, config_.output_logprobs, timing));
       return;
     }
     const auto returned = static_cast<size_t>(config_.num_return_sequences);
     if (prompts_.size() > 1 || returned > 1) {
       size_t number = 0;  // among the sequences of this prompt
       while (number < i && result.sequences[i - number - 1].prompt_index == sequence.prompt_index) ++number;
-      std::string header = str("=== prompt ", index, ", sequence ", number);
-      if (sequence.score) header += str(", score ", short_number(*sequence.score));
-      out_.line(str(header, ", ", finish_reason_name(sequence.finish_reason), " ==="));
+      out_.line(sequence_header(index, number, sequence));
     }
     if (tokenizer_) {
       out_.line(echo_text(prompt) + sequence.text);
       return;
     }
-    std::string line;
-    for (const int64_t id : sequence.ids) line += str(line.empty() ? "" : ",", id);
-    out_.line(line);
+    out_.line(ids_text(sequence));
   }
 
   void add_timing(const GenerateResult& result) {
@@ -293,7 +287,7 @@ class Generator {
 
   const GenerateFlags& flags_;
   std::filesystem::path directory_;
-  std::optional<Tokenizer> tokenizer_;
+  std::shared_ptr<const Tokenizer> tokenizer_;
   BambaConfig model_config_;
   std::vector<Prompt> prompts_;
   GenerationConfig config_;
@@ -322,8 +316,10 @@ void add_generate(CLI::App& program, Command& chosen) {
                        ->allow_extra_args(false)
                        ->excludes(prompt);
   command
-      .add_option("--batch-file", flags->prompts.batch_file,
-                  "Prompts from a file, - for stdin: lines of {\"prompt\": \"...\"} or {\"ids\": [...]}")
+      .add_option(
+          "--batch-file", flags->prompts.batch_file,
+          "Prompts from a file, - for stdin: lines of {\"prompt\": \"...\"} or {\"ids\": [...]}, which may also "
+          "set max_new_tokens, n, do_sample, temperature, top_k, top_p, min_p, seed, stop")
       ->type_name("F.jsonl")
       ->excludes(prompt)
       ->excludes(ids);
@@ -350,7 +346,8 @@ void add_generate(CLI::App& program, Command& chosen) {
   add_token_flags(command, flags->generation);
   add_run_flags(command, flags->model);
   command.footer(
-      "Defaults come from DIR/generation_config.json. Ctrl-C stops; what was written stays.\n\n"
+      "Defaults come from DIR/generation_config.json. Ctrl-C stops; what was written stays. With --batch-file and -o "
+      "FILE, answers are kept in FILE.partial until all are there: the same command goes on where it stopped.\n\n"
       "Examples:\n"
       "  bamba generate -p \"Once upon a time\"                      the demo model writes on\n"
       "  bamba generate -p \"The sea\" --do-sample --top-p 0.9 --seed 7 -n 100 --timing\n"

@@ -19,7 +19,7 @@ Prompt from_text(std::string text, std::string where, const PromptFlags& flags, 
     fail(ErrorCode::invalid_argument, "a prompt in text needs a tokenizer, and ", model.string(),
          " has no tokenizer.json; give --ids instead");
   }
-  Prompt prompt{std::move(text), {}, std::move(where)};
+  Prompt prompt{std::move(text), {}, std::move(where), {}};
   prompt.ids = tokenizer->encode(prompt.text, flags.add_special_tokens);
   return prompt;
 }
@@ -35,7 +35,7 @@ Prompt from_line(const Json& line, const std::string& where, const PromptFlags& 
     if (!line["prompt"].is_string()) fail(ErrorCode::invalid_file, where, ": \"prompt\" must be a string");
     return from_text(line["prompt"].get<std::string>(), where, flags, tokenizer, model);
   }
-  Prompt prompt{"", {}, where};
+  Prompt prompt{"", {}, where, {}};
   if (!line["ids"].is_array()) fail(ErrorCode::invalid_file, where, ": \"ids\" must be a list of whole numbers");
   for (const Json& id : line["ids"]) {
     if (!id.is_number_integer()) fail(ErrorCode::invalid_file, where, ": \"ids\" must be a list of whole numbers");
@@ -61,7 +61,9 @@ std::vector<Prompt> from_file(const PromptFlags& flags, const Tokenizer* tokeniz
     ++number;
     if (line.find_first_not_of(" \t\r") == std::string_view::npos) continue;
     const std::string where = str(name, ", line ", number);
-    prompts.push_back(from_line(parse_json(line, where, ErrorCode::invalid_file), where, flags, tokenizer, model));
+    const Json object = parse_json(line, where, ErrorCode::invalid_file);
+    prompts.push_back(from_line(object, where, flags, tokenizer, model));
+    prompts.back().options = line_options(object, where);
   }
   if (prompts.empty()) fail(ErrorCode::invalid_file, name, ": holds no prompt");
   return prompts;
@@ -70,7 +72,7 @@ std::vector<Prompt> from_file(const PromptFlags& flags, const Tokenizer* tokeniz
 std::vector<Prompt> from_flags(const PromptFlags& flags, const Tokenizer* tokenizer,
                                const std::filesystem::path& model) {
   std::vector<Prompt> prompts;
-  for (const std::string& ids : flags.ids) prompts.push_back({"", parse_ids(ids, "--ids"), "--ids"});
+  for (const std::string& ids : flags.ids) prompts.push_back({"", parse_ids(ids, "--ids"), "--ids", {}});
   for (const std::string& text : flags.texts)
     prompts.push_back(from_text(text, "-p/--prompt", flags, tokenizer, model));
   if (prompts.empty()) {

@@ -8,12 +8,15 @@
 #include <string>
 #include <vector>
 
+#include "cli/line_options.h"
+
 namespace bamba::cli {
 
 struct Prompt {
   std::string text;  ///< as given; empty when ids were given
   std::vector<int64_t> ids;
-  std::string where;  ///< for messages: the flag, or the file and its line
+  std::string where;         ///< for messages: the flag, or the file and its line
+  LineOptions options = {};  ///< of a batch file's line
 };
 
 struct PromptFlags {

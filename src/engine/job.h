@@ -36,7 +36,9 @@ struct Job {
   std::vector<Sequence> sequences;                 ///< one before the fork, then `count`
   std::vector<double> token_times;                 ///< when each sequence got its last token
   std::vector<CutPoint> cuts;                      ///< of the prompt, rising: pieces end there
-  int64_t snapshot_length = 0;                     ///< of the longest snapshot known to be in the cache
+  uint64_t leader = 0;                             ///< a request that reads the same beginning; 0: none
+  int64_t leader_length = 0;    ///< this one waits until the leader has read so much, and goes on from its snapshot
+  int64_t snapshot_length = 0;  ///< of the longest snapshot known to be in the cache
   std::vector<TokenLogprob> prompt_logprobs;
   std::vector<GeneratedSequence> held_back;  ///< with best_of, until all are there: one a sequence
   EngineUsage usage;

@@ -222,6 +222,34 @@ void Scheduler::begin(Job& job) {
                          .asked = job.request.cache_points,
                          .stride = limits_.cache_stride,
                          .spacing = std::max(kCutSpacing, limits_.step_tokens / 4)});
+  if (from_cache) follow(job);
+}
+
+/// Of those that read just now, finds one whose prompt begins like this one's; it is cut where the two part.
+void Scheduler::follow(Job& job) {
+  const auto own_end = static_cast<int64_t>(job.prompt.size()) - 1;
+  Job* leader = nullptr;
+  // Less than that is read sooner than waited for.
+  int64_t best = job.sequences[0].state->length() + kCutSpacing - 1;
+  for (const auto& other : running_) {
+    // One of a lower priority might be long in coming there.
+    if (other->ended || other->forked || other->request.priority < job.request.priority) continue;
+    const auto parting =
+        std::mismatch(job.prompt.begin(), job.prompt.end(), other->prompt.begin(), other->prompt.end());
+    const auto alike = static_cast<int64_t>(parting.first - job.prompt.begin());
+    const int64_t length = std::min({alike, own_end, static_cast<int64_t>(other->prompt.size()) - 1});
+    if (length <= best || length <= other->sequences[0].state->length()) continue;
+    leader = other.get();
+    best = length;
+  }
+  if (leader == nullptr) return;
+  const auto after = std::upper_bound(leader->cuts.begin(), leader->cuts.end(), best,
+                                      [](int64_t length, const CutPoint& cut) { return length < cut.length; });
+  const bool near = after != leader->cuts.begin() && best - std::prev(after)->length < kNearSnapshot &&
+                    std::prev(after)->length > leader->sequences[0].state->length();
+  job.leader = leader->number;
+  job.leader_length = near ? std::prev(after)->length : best;
+  if (!near) leader->cuts.insert(after, {best, SnapshotKind::junction});
 }
 
 void Scheduler::resume(Job& job) {

@@ -10,6 +10,7 @@
 //  * When sequences outgrow what was expected and memory runs out, the running request of the lowest priority makes
 //    way, among equals the youngest. So it does for a waiting one of a higher priority. Its states go to the host while
 //    they fit host_bytes; otherwise they are dropped, and what they held is read again.
+//  * Prompts that begin alike read their beginning once: the later one waits for the snapshot of the earlier.
 //  * A step takes one token of every sequence that writes; prompts share the rest of step_tokens (prompt_budget.h).
 #pragma once
 
@@ -98,6 +99,7 @@ class Scheduler {
   bool start(std::unique_ptr<Job> job);
   void begin(Job& job);
   void resume(Job& job);
+  void follow(Job& job);
   std::unique_ptr<StepState> find_state(std::span<const int64_t> ids, CacheHit& hit);
 
   bool make_way_for(const Job& job);
@@ -117,6 +119,7 @@ class Scheduler {
   // scheduler_step.cpp: one step.
   void plan();
   void plan_prompts(int64_t budget);
+  bool waits_for_leader(Job& job);
   bool run_model();
   void take_rows(std::span<float> logits, std::span<const int64_t> best);
   void take_piece(const Piece& piece, std::span<float> rows, const int64_t* best);

@@ -50,6 +50,31 @@ void Scheduler::plan() {
   plan_prompts(limits_.step_tokens - static_cast<int64_t>(pieces_.size()));
 }
 
+/// Once the leader has come so far, or is gone, the prompt goes on from the longest snapshot there is.
+bool Scheduler::waits_for_leader(Job& job) {
+  if (job.leader == 0) return false;
+  Sequence& sequence = job.sequences[0];
+  const auto leader =
+      std::find_if(running_.begin(), running_.end(), [&](const auto& other) { return other->number == job.leader; });
+  if (leader != running_.end() && !(*leader)->ended && !(*leader)->forked &&
+      (*leader)->sequences[0].state->length() < job.leader_length) {
+    return true;
+  }
+  job.leader = 0;
+  CacheHit hit = cache_->find(job.prompt, static_cast<int64_t>(job.prompt.size()) - 1);
+  const int64_t gained = hit.state ? hit.length - sequence.state->length() : 0;
+  if (gained <= 0) return false;
+  if (job.usage.cached_tokens == 0) {
+    ++metrics_.cache_hits;
+    --metrics_.cache_misses;
+  }
+  sequence.state = std::move(hit.state);
+  job.usage.cached_tokens += gained;
+  job.snapshot_length = hit.length;
+  metrics_.cached_tokens += static_cast<uint64_t>(gained);
+  return false;
+}
+
 void Scheduler::plan_prompts(int64_t budget) {
   const Job* with_logprobs = nullptr;  // one a step: the first to end
   for (const auto& job : running_) {
@@ -58,7 +83,7 @@ void Scheduler::plan_prompts(int64_t budget) {
   }
   reading_.clear();
   for (const auto& job : running_) {
-    if (job->ended) continue;
+    if (job->ended || waits_for_leader(*job)) continue;
     for (size_t i = 0; i < job->sequences.size(); ++i) {
       const Sequence& sequence = job->sequences[i];
       if (sequence.finished) continue;

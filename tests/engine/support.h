@@ -19,12 +19,12 @@ namespace bamba::test {
 /// Calls come one at a time; read it when the request has ended.
 class Heard : public EngineListener {
  public:
-  void prompt_done(const EngineUsage& usage, const std::vector<TokenLogprob>& logprobs) override {
+  void prompt_done(const EngineUsage& usage_, const std::vector<TokenLogprob>& logprobs) override {
     check_open();
     EXPECT_FALSE(prompt_read);
     prompt_read = true;
     prompt_logprobs = logprobs;
-    usage_at_prompt = usage;
+    usage_at_prompt = usage_;
   }
   void token(const StreamEvent& event) override {
     check_open();
@@ -100,7 +100,8 @@ constexpr int64_t kVocab = 32;
 /// step keeps to step_tokens.
 class BoundedModel final : public StepModel {
  public:
-  explicit BoundedModel(ScriptModel::Script script) : inner(kVocab, std::move(script)) {}
+  BoundedModel()
+      : inner(kVocab, [this](std::span<const int64_t> ids, std::span<float> logits) { script(ids, logits); }) {}
   int64_t vocab_size() const override { return kVocab; }
   std::unique_ptr<StepState> new_state() override { return inner.new_state(); }
   std::unique_ptr<StepState> from_host(const HostSnapshot& snapshot) override {
@@ -120,9 +121,10 @@ class BoundedModel final : public StepModel {
     return inner.forward_best(inputs);
   }
 
+  ScriptModel::Script script = hashed_logits();
   ScriptModel inner;
-  int64_t step_tokens = 0;     // bound to check; 0: none
-  int64_t fail_forwards = 0;   // so many calls throw out_of_memory
+  int64_t step_tokens = 0;    // bound to check; 0: none
+  int64_t fail_forwards = 0;  // so many calls throw out_of_memory
   int64_t best_steps = 0;
   int64_t restored = 0;
   std::vector<std::vector<int64_t>> steps;  // tokens of each input, call by call
@@ -194,7 +196,7 @@ struct Harness {
 
   double now = 0;
   TextTools tools;
-  BoundedModel model{hashed_logits()};
+  BoundedModel model;
   SchedulerLimits limits_;
   Scheduler scheduler;
   uint64_t last = 0;

@@ -281,6 +281,10 @@ class BorrowedState final : public StepState {
     copy->ids = ids_;
     return copy;
   }
+  void visit_memory(FunctionRef<void(const void* address, size_t bytes)> visit) const override {
+    visit(ids_.data(), ids_.size() * sizeof(int64_t));
+  }
+  HostSnapshot to_host() const override { return {}; }
 
  private:
   Ids& ids_;
