@@ -4,6 +4,7 @@
 #   scripts/setup.sh --test   also to run its tests
 #   scripts/setup.sh --ci     also what .ci/run needs (clang and its tools)
 #   scripts/setup.sh --neon   also a cross compiler for Arm
+#   scripts/setup.sh --web    also a browser and proxies, for the tests of the chat page and of deploy/
 set -euo pipefail
 
 packages=(g++ cmake ninja-build pkg-config libhwy-dev libpcre2-dev nlohmann-json3-dev libcli11-dev libboost-dev)
@@ -12,7 +13,8 @@ case "${1:-}" in
   --test) packages+=(ccache libgtest-dev) ;;
   --ci) packages+=(ccache libgtest-dev libbenchmark-dev git clang-14 clang libclang-rt-14-dev clang-tidy clang-format llvm-14 python3) ;;
   --neon) packages+=(ccache g++-aarch64-linux-gnu) ;;
-  *) echo "usage: $0 [--test | --ci | --neon]" >&2; exit 2 ;;
+  --web) packages+=(python3 python3-venv python3-selenium chromium chromium-driver nginx-light haproxy curl) ;;
+  *) echo "usage: $0 [--test | --ci | --neon | --web]" >&2; exit 2 ;;
 esac
 
 missing=()

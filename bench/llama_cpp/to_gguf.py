@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 """Writes a Bamba checkpoint (safetensors, bf16 matrices) as GGUF for llama.cpp, tensor by tensor.
 
-    python to_gguf.py CHECKPOINT OUT.gguf --type q4_0|q8_0|bf16 [--head TYPE]
+    python to_gguf.py CHECKPOINT OUT.gguf --type q4_0|q8_0|bf16 [--head TYPE] [--tokenizer FOLDER] [--ggml LIBRARY]
 
 llama.cpp runs Bamba as its architecture "granitehybrid". What differs from the checkpoint: A_log becomes A = -exp(A_log),
 and the rows of q_proj and k_proj are reordered, because llama.cpp rotates neighbouring pairs where Bamba rotates pairs
 (j, j + rotary_dim / 2). Quantized blocks are made by llama.cpp's own code. All matrices get the type; the last one,
-lm_head, another one if asked for (llama.cpp's tool for quantizing keeps it at q6_k). Needs numpy, gguf and
-llama-cpp-python.
+lm_head, another one if asked for (llama.cpp's tool for quantizing keeps it at q6_k). With --tokenizer the vocabulary of
+that folder's tokenizer.json (byte-level BPE) comes along. Needs numpy, gguf, and for quantized types llama.cpp's
+libggml-base: that of --ggml, or llama-cpp-python's.
 """
 import argparse
 import concurrent.futures
@@ -17,7 +18,6 @@ import os
 import pathlib
 
 import gguf
-import llama_cpp
 import numpy as np
 
 TYPES = {
@@ -59,9 +59,11 @@ def to_floats(bits):
     return (bits.astype(np.uint32) << 16).view(np.float32)
 
 
-def load_quantizer():
-    folder = pathlib.Path(llama_cpp.__file__).parent / "lib"
-    library = ctypes.CDLL(str(next(folder.glob("libggml-base.*"))))
+def load_quantizer(path):
+    if path is None:
+        import llama_cpp
+        path = next((pathlib.Path(llama_cpp.__file__).parent / "lib").glob("libggml-base.*"))
+    library = ctypes.CDLL(str(path))
     quantize = library.ggml_quantize_chunk
     quantize.restype = ctypes.c_size_t
     quantize.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p] + [ctypes.c_int64] * 3 + [ctypes.c_void_p]
@@ -134,13 +136,30 @@ def write_metadata(writer, config, attention_layers):
     writer.add_ssm_group_count(config["mamba_n_groups"])
     writer.add_ssm_inner_size(config["mamba_expand"] * hidden)
     writer.add_ssm_time_step_rank(config["mamba_n_heads"])
-    writer.add_tokenizer_model("no_vocab")
+
+
+def write_vocabulary(writer, folder, vocab_size):
+    """The tokens and merges of a tokenizer.json; numbers without a token get an unused one."""
+    tokenizer = json.loads((pathlib.Path(folder) / "tokenizer.json").read_text())
+    tokens = [f"<unused {i}>" for i in range(vocab_size)]
+    kinds = [gguf.TokenType.UNUSED] * vocab_size
+    for text, token in tokenizer["model"]["vocab"].items():
+        tokens[token], kinds[token] = text, gguf.TokenType.NORMAL
+    for added in tokenizer["added_tokens"]:
+        tokens[added["id"]], kinds[added["id"]] = added["content"], gguf.TokenType.CONTROL
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("llama-bpe")
+    writer.add_token_list(tokens)
+    writer.add_token_types(kinds)
+    writer.add_token_merges([m if isinstance(m, str) else " ".join(m) for m in tokenizer["model"]["merges"]])
+    writer.add_bos_token_id(tokens.index("<|begin_of_text|>"))
+    writer.add_eos_token_id(tokens.index("<|end_of_text|>"))
 
 
 class Converter:
-    def __init__(self, checkpoint):
+    def __init__(self, checkpoint, ggml, quantized):
         self.checkpoint = checkpoint
-        self.quantize = load_quantizer()
+        self.quantize = load_quantizer(ggml) if quantized else None
         self.pool = concurrent.futures.ThreadPoolExecutor(len(os.sched_getaffinity(0)))
 
     def convert(self, name, kind, order):
@@ -169,6 +188,8 @@ def main():
     parser.add_argument("output")
     parser.add_argument("--type", choices=TYPES, required=True)
     parser.add_argument("--head", choices=TYPES)
+    parser.add_argument("--tokenizer", help="folder with a tokenizer.json")
+    parser.add_argument("--ggml", help="llama.cpp's libggml-base")
     arguments = parser.parse_args()
     config = json.loads((pathlib.Path(arguments.checkpoint) / "config.json").read_text())
     checkpoint = Checkpoint(arguments.checkpoint)
@@ -186,6 +207,10 @@ def main():
     partial = arguments.output + ".partial"
     writer = gguf.GGUFWriter(partial, "granitehybrid")
     write_metadata(writer, config, attention_layers)
+    if arguments.tokenizer:
+        write_vocabulary(writer, arguments.tokenizer, config["vocab_size"])
+    else:
+        writer.add_tokenizer_model("no_vocab")
     for name, values in small:
         writer.add_tensor_info(name, values.shape, np.dtype(np.float32), values.nbytes)
     for name, source, _, of in large:
@@ -196,7 +221,7 @@ def main():
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_ti_data_to_file()
-    converter = Converter(checkpoint)
+    converter = Converter(checkpoint, arguments.ggml, {arguments.type, arguments.head or "bf16"} != {"bf16"})
     for _, values in small:
         writer.write_tensor_data(np.ascontiguousarray(values, dtype=np.float32))
     for _, source, order, of in large:
