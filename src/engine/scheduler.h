@@ -121,9 +121,9 @@ class Scheduler {
   void plan_prompts(int64_t budget);
   bool waits_for_leader(Job& job);
   bool run_model();
-  void take_rows(std::span<float> logits, std::span<const int64_t> best);
-  void take_piece(const Piece& piece, std::span<float> rows, const int64_t* best);
-  void first_tokens(Job& job, std::span<float> row, const int64_t* best);
+  void take_rows(std::span<float> logits, std::span<const int64_t> chosen);
+  void take_piece(const Piece& piece, std::span<float> rows, const int64_t* chosen);
+  void first_tokens(Job& job, std::span<float> row, const int64_t* chosen);
   void next_token(Job& job, size_t sequence, double now);
   void close_sequence(Job& job, size_t sequence);
   void add_prompt_logprobs(Job& job, std::span<const float> rows, int64_t count);
@@ -144,6 +144,7 @@ class Scheduler {
   std::vector<PromptShare> shares_;
   std::vector<std::pair<Job*, size_t>> reading_;  ///< the sequences of shares_
   std::vector<StepInput> inputs_;
+  std::vector<TokenDraw> draws_;
   std::vector<float> row_copy_;
   TopSelector selector_;
 };

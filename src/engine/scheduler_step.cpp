@@ -114,20 +114,30 @@ void Scheduler::plan_prompts(int64_t budget) {
 /// False when memory did not suffice and somebody made way: the step is to be planned again.
 bool Scheduler::run_model() {
   inputs_.clear();
+  draws_.clear();
   bool best_only = true;
+  bool drawn = model_.draws_tokens();
   for (const Piece& piece : pieces_) {
     const Sequence& sequence = piece.job->sequences[piece.sequence];
     const auto read = static_cast<size_t>(sequence.state->length());
     inputs_.push_back({sequence.state.get(), std::span(sequence.ids).subspan(read, static_cast<size_t>(piece.count)),
                        piece.ends, piece.all_logits});
-    if (piece.all_logits || (piece.ends && !piece.job->chooser(piece.sequence).takes_the_best())) best_only = false;
+    if (piece.all_logits) best_only = drawn = false;
+    if (!piece.ends) continue;
+    const Chooser& chooser = piece.job->chooser(piece.sequence);
+    if (!chooser.takes_the_best()) best_only = false;
+    // The sequences of one prompt draw their first tokens from one row.
+    if (!chooser.only_draws() || (!piece.job->forked && piece.job->count > 1)) drawn = false;
+    if (drawn) draws_.push_back(chooser.draw_for(sequence));
   }
-  std::span<const int64_t> best;
+  std::span<const int64_t> chosen;  // where the model chooses itself, and no logits come here
   std::span<float> logits;
   const double began = clock_();
   try {
     if (best_only) {
-      best = model_.forward_best(inputs_);
+      chosen = model_.forward_best(inputs_);
+    } else if (drawn) {
+      chosen = model_.forward_drawn(inputs_, draws_);
     } else {
       logits = model_.forward(inputs_);
     }
@@ -143,11 +153,11 @@ bool Scheduler::run_model() {
     return true;
   }
   metrics_.model_seconds += clock_() - began;
-  take_rows(logits, best);
+  take_rows(logits, chosen);
   return true;
 }
 
-void Scheduler::take_rows(std::span<float> logits, std::span<const int64_t> best) {
+void Scheduler::take_rows(std::span<float> logits, std::span<const int64_t> chosen) {
   const auto vocab = static_cast<size_t>(model_.vocab_size());
   size_t row = 0;
   for (const Piece& piece : pieces_) {
@@ -157,8 +167,8 @@ void Scheduler::take_rows(std::span<float> logits, std::span<const int64_t> best
       try {
         if (rows == 0) {
           take_piece(piece, {}, nullptr);
-        } else if (!best.empty()) {
-          take_piece(piece, {}, &best[row]);
+        } else if (!chosen.empty()) {
+          take_piece(piece, {}, &chosen[row]);
         } else {
           take_piece(piece, logits.subspan(row * vocab, rows * vocab), nullptr);
         }
@@ -170,7 +180,7 @@ void Scheduler::take_rows(std::span<float> logits, std::span<const int64_t> best
   }
 }
 
-void Scheduler::take_piece(const Piece& piece, std::span<float> rows, const int64_t* best) {
+void Scheduler::take_piece(const Piece& piece, std::span<float> rows, const int64_t* chosen) {
   Job& job = *piece.job;
   Sequence& sequence = job.sequences[piece.sequence];
   if (piece.all_logits) add_prompt_logprobs(job, rows, piece.count);
@@ -182,14 +192,14 @@ void Scheduler::take_piece(const Piece& piece, std::span<float> rows, const int6
     if (cut != job.cuts.end()) keep_snapshot(job, sequence, cut->kind);
     return;
   }
-  const std::span<float> row = best != nullptr ? rows : rows.last(static_cast<size_t>(model_.vocab_size()));
+  const std::span<float> row = chosen != nullptr ? rows : rows.last(static_cast<size_t>(model_.vocab_size()));
   if (!job.forked) {
-    first_tokens(job, row, best);
+    first_tokens(job, row, chosen);
     return;
   }
   Chooser& chooser = job.chooser(piece.sequence);
-  if (best != nullptr) {
-    chooser.set_best(sequence, *best);
+  if (chosen != nullptr) {
+    chooser.set_chosen(sequence, *chosen);
   } else {
     chooser.prepare(sequence, row);
   }
@@ -213,7 +223,7 @@ void Scheduler::add_prompt_logprobs(Job& job, std::span<const float> rows, int64
 }
 
 /// The prompt is read: every sequence gets its first token from the same row, and those that go on a state.
-void Scheduler::first_tokens(Job& job, std::span<float> row, const int64_t* best) {
+void Scheduler::first_tokens(Job& job, std::span<float> row, const int64_t* chosen) {
   const double now = clock_();
   job.first_token_at = now;
   job.usage.time_to_first_token = now - job.submitted_at;
@@ -230,8 +240,8 @@ void Scheduler::first_tokens(Job& job, std::span<float> row, const int64_t* best
   const bool each = job.choosers.size() > 1;
   if (each) row_copy_.assign(row.begin(), row.end());
   for (size_t i = 0; i < job.sequences.size() && !job.ended; ++i) {
-    if (best != nullptr) {
-      job.chooser(i).set_best(job.sequences[i], *best);
+    if (chosen != nullptr) {
+      job.chooser(i).set_chosen(job.sequences[i], *chosen);
     } else if (i == 0 || each) {
       if (i > 0) std::copy(row_copy_.begin(), row_copy_.end(), row.begin());
       job.chooser(i).prepare(job.sequences[i], row);

@@ -62,8 +62,7 @@ TokenDraw Chooser::draw_for(const Sequence& sequence) const {
     draw.temperature = 0;
     return draw;
   }
-  draw.uniform =
-      uniform_draw(config_.seed, sequence.result.prompt_index, sequence.sequence_index, step_of(sequence));
+  draw.uniform = uniform_draw(config_.seed, sequence.result.prompt_index, sequence.sequence_index, step_of(sequence));
   draw.temperature = config_.temperature;
   draw.top_k = config_.top_k;
   draw.top_p = config_.top_p;

@@ -19,6 +19,27 @@ size_t state_bytes(int64_t tokens) {
   return kBase + 16 * static_cast<size_t>(tokens);
 }
 
+TEST(Scheduler, AModelThatDrawsGetsARowsOwnSettings) {
+  Harness harness;
+  harness.model.inner.can_draw = true;
+  GenerationConfig two = sampling(8, 3);
+  two.num_return_sequences = 2;  // draw their first tokens from one row, on the host
+  GenerationConfig penalized = sampling(4, 5);
+  penalized.repetition_penalty = 1.5;  // ends first: while it runs, logits come to the host
+  const std::vector<GenerationConfig> configs = {greedy(12), sampling(20, 7), two, penalized};
+  std::vector<std::shared_ptr<Heard>> heard;
+  for (size_t i = 0; i < configs.size(); ++i) {
+    heard.push_back(harness.submit(numbered_prompt(40 + static_cast<int64_t>(i)), configs[i]));
+  }
+  harness.run();
+  for (size_t i = 0; i < configs.size(); ++i) {
+    ASSERT_TRUE(heard[i]->done);
+    if (configs[i].num_return_sequences > 1) continue;
+    expect_same(heard[i]->sequences.at(0), harness.alone(numbered_prompt(40 + static_cast<int64_t>(i)), configs[i]));
+  }
+  EXPECT_GT(harness.model.inner.drawn_rows, 0U);
+}
+
 TEST(Scheduler, OneRequestIsWhatGenerateReturns) {
   Harness harness;
   const Ids prompt = numbered_prompt(300);

@@ -121,6 +121,12 @@ class BoundedModel final : public StepModel {
     return inner.forward_best(inputs);
   }
 
+  bool draws_tokens() const override { return inner.draws_tokens(); }
+  std::span<const int64_t> forward_drawn(std::span<const StepInput> inputs, std::span<const TokenDraw> draws) override {
+    count(inputs);
+    return inner.forward_drawn(inputs, draws);
+  }
+
   ScriptModel::Script script = hashed_logits();
   ScriptModel inner;
   int64_t step_tokens = 0;    // bound to check; 0: none

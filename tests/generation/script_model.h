@@ -97,9 +97,10 @@ class ScriptModel final : public StepModel {
   bool draws_tokens() const override { return can_draw; }
   std::span<const int64_t> forward_drawn(std::span<const StepInput> inputs, std::span<const TokenDraw> draws) override {
     const std::span<float> logits = forward(inputs);
-    EXPECT_EQ(draws.size(), inputs.size());
+    const size_t rows = logits.size() / static_cast<size_t>(vocab_size_);
+    EXPECT_EQ(draws.size(), rows);
     best_.clear();
-    for (size_t row = 0; row < inputs.size(); ++row) {
+    for (size_t row = 0; row < rows; ++row) {
       const auto scores = logits.subspan(row * static_cast<size_t>(vocab_size_), static_cast<size_t>(vocab_size_));
       const auto bad = std::find_if(scores.begin(), scores.end(), [](float score) { return !std::isfinite(score); });
       if (bad != scores.end()) {
@@ -107,6 +108,10 @@ class ScriptModel final : public StepModel {
         continue;
       }
       const TokenDraw& draw = draws[row];
+      if (draw.temperature == 0) {
+        best_.push_back(greedy_token(scores));
+        continue;
+      }
       Warpers warpers({.temperature = draw.temperature, .top_k = draw.top_k, .top_p = draw.top_p, .min_p = draw.min_p});
       const auto candidates = warpers.apply(scores);
       Sampler sampler;
