@@ -1,5 +1,7 @@
 #include "model/device_room.h"
 
+#include <cmath>
+
 #include "base/str.h"
 #include "model/format_table.h"
 #include "model/tensor_specs.h"
@@ -8,7 +10,7 @@ namespace bamba {
 namespace {
 
 double gigabytes(size_t bytes) {
-  return static_cast<double>(bytes / 10'000'000) / 100;
+  return std::floor(static_cast<double>(bytes) / 1e7) / 100;
 }
 
 size_t least_matrix_bytes(const TensorSpec& spec, WeightFormat format, const backend::Backend& device) {

@@ -414,5 +414,70 @@ TEST(CudaMemory, TooLittleIsSaid) {
   }
 }
 
+/// The message of the Error(out_of_memory) that body() throws.
+template <typename Body>
+std::string out_of_memory(Body body) {
+  try {
+    body();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::out_of_memory);
+    return error.what();
+  }
+  ADD_FAILURE() << "no error";
+  return {};
+}
+
+TEST(CudaMemory, AModelThatCannotFitIsRefusedAtOnce) {
+  BAMBA_SKIP_WITHOUT_GPU();
+  Rng rng(1);
+  BambaConfig config = random_config(rng);
+  config.vocab_size = 1'000'000;
+  config.tie_word_embeddings = true;
+  RunOptions run = options("cuda", WeightFormat::f32);
+  run.gpu_memory = size_t{128} << 20;
+  bool loaded = false;
+  run.progress = [&](std::string_view, uint64_t done, uint64_t) { loaded = loaded || done > 0; };
+  const std::string text = out_of_memory([&] { static_cast<void>(random_model(config, 1, run)); });
+  EXPECT_NE(text.find("--weights bf16 needs"), std::string::npos) << text;
+  EXPECT_FALSE(loaded);
+}
+
+TEST(CudaMemory, GrowthThatDoesNotFitIsSaid) {
+  BAMBA_SKIP_WITHOUT_GPU();
+  Rng rng(1);
+  const BambaConfig config = random_config(rng);
+  ASSERT_GT(config.num_attention_layers(), 0);
+  RunOptions run = options("cuda", WeightFormat::f32);
+  run.gpu_memory = size_t{64} << 20;
+  const auto model = random_model(config, 1, run);
+  const auto ids = rng.ids(64, config.vocab_size);
+  SequenceState grown = model.new_state();
+  const auto grow = [&] {
+    SequenceInput input;
+    input.state = &grown;
+    input.input_ids = ids;
+    static_cast<void>(model.forward(std::span<const SequenceInput>(&input, 1)));
+  };
+  grow();  // takes its scratch memory
+  EXPECT_GT(model.model().info().gpu_memory_peak_bytes, 0U);
+  std::vector<SequenceState> others;
+  static_cast<void>(out_of_memory([&] {
+    for (int i = 0; i < 1'000'000; ++i) others.push_back(model.new_state());
+  }));
+  const std::string text = out_of_memory([&] {
+    for (int i = 0; i < 1'000'000; ++i) grow();
+  });
+  EXPECT_NE(text.find("a sequence of " + std::to_string(grown.length()) + " tokens was to grow by 64"),
+            std::string::npos)
+      << text;
+  EXPECT_NE(text.find("more tokens"), std::string::npos) << text;
+  EXPECT_GT(model.model().info().gpu_memory_peak_bytes, size_t{60} << 20);
+  // With room again, the same sequence goes on.
+  others.clear();
+  const int64_t length = grown.length();
+  grow();
+  EXPECT_EQ(grown.length(), length + 64);
+}
+
 }  // namespace
 }  // namespace bamba
