@@ -7,7 +7,8 @@
 //     leaves. When it ends, all kernels before it have ended too: one that begins early behind it relies on that.
 //   * Before the wait it reads weights only, as nothing in a stream writes them. It may fetch other memory to L2
 //     (prefetch_to_l2), which holds whatever is written later as well.
-//   * let_next_begin() comes first of all: what begins early waits by itself.
+//   * let_next_begin() comes first of all in a short kernel: what begins early waits by itself. A long one calls it
+//     towards its end, as L2 does not hold for long what the next one fetches.
 #pragma once
 
 #include <cuda_runtime.h>

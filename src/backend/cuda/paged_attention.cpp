@@ -154,8 +154,9 @@ void PagedAttention::attention(Matrix queries, std::span<const SequenceRows> seq
     }
     if constexpr (std::is_same_v<T, __nv_bfloat16>) {  // the prompts' kernel is for tensor cores
       if (!long_.empty()) {
-        arguments.sequences = stage_paged(long_, long_pages_);
         const auto list = attention_tiles(long_, shape, kPrefillTileRows);
+        lists_.make_room(long_.size(), table_bytes(long_) + list.size() * sizeof(AttentionTile));
+        arguments.sequences = stage_paged(long_, long_pages_);
         arguments.tiles = lists_.stage(std::span<const AttentionTile>(list));
         arguments.n_tiles = std::ssize(list);
         context_.queue.push(&attention_prefill<T>, arguments);

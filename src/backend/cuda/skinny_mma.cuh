@@ -85,14 +85,15 @@ struct Shape {
   static constexpr int kScaleBytes = Format::kStageGroups * kSkinnyTile;
   static constexpr int kStageBytes = kWeightBytes + kActivationBytes + kScaleBytes;
   static constexpr int kSumBytes = Meeting<Format::kWarpsK, kMaxRows>::kBytes;
-  // Where the registers allow it without spilling, small kernels begin beside this one.
-  static constexpr int kRegisterShares = kColumnTiles == 1 && Format::kTableBytes == 0 ? 2 : 1;
+  // With half of the registers, where that is enough, small kernels begin beside this one. They may when its last loads
+  // are under way: any sooner, and the states that they bring to L2 are gone again when their turn comes. Otherwise a
+  // kernel begins where a block of this one has ended, and may as soon as that is so.
+  static constexpr bool kSharesRegisters = kColumnTiles == 1 && Format::kTableBytes == 0;
   static constexpr int kBudget = 200 * 1024 - kSumBytes - Format::kTableBytes;
   static constexpr int kStages = kBudget / kStageBytes < kMostStages ? kBudget / kStageBytes : kMostStages;
   static constexpr int kSharedBytes = Format::kTableBytes + kStages * kStageBytes + kSumBytes;
   // One block fills a multiprocessor's shared memory. Were there room for two, a launch that begins early would put two
-  // where a block of the one before has ended and none where one has not; and its first weights, fetched while most of
-  // the one before is still to come, would be gone from L2 when their turn comes.
+  // where a block of the one before has ended and none where one has not.
   static_assert(kStages >= 3 && kSharedBytes > 114 * 1024 && kSharedBytes <= 227 * 1024);
   static_assert(Format::kWarpsK * Format::kBlocks * 32 == Format::kStageInputs);
 };
@@ -280,7 +281,8 @@ __device__ inline void fetch_ahead(const SkinnyParams& p, int begin, int end) {
 }
 
 template <class Format, int kColumnTiles>
-__global__ void __launch_bounds__(Shape<Format, kColumnTiles>::kThreads, Shape<Format, kColumnTiles>::kRegisterShares)
+__global__ void __launch_bounds__(Shape<Format, kColumnTiles>::kThreads,
+                                  Shape<Format, kColumnTiles>::kSharesRegisters ? 2 : 1)
     skinny_mma_kernel(const __grid_constant__ SkinnyParams p) {
   using S = Shape<Format, kColumnTiles>;
   extern __shared__ __align__(128) unsigned char shared[];
@@ -292,7 +294,7 @@ __global__ void __launch_bounds__(Shape<Format, kColumnTiles>::kThreads, Shape<F
   const int begin = static_cast<int>(blockIdx.x) * p.plan.per_block;
   const int end = min(begin + p.plan.per_block, p.plan.tiles * chunks);
 
-  let_next_begin();
+  if (!S::kSharesRegisters) let_next_begin();
   if (p.prefetch) fetch_ahead<Format, S>(p, begin, min(end, begin + S::kStages));
   if constexpr (Format::kTableBytes > 0) Format::fill_table(table, static_cast<int>(threadIdx.x), S::kThreads);
   wait_for_previous();
@@ -302,6 +304,7 @@ __global__ void __launch_bounds__(Shape<Format, kColumnTiles>::kThreads, Shape<F
   unsigned char* next_stage = ring;
   // Commits a group in any case: what is waited for is counted in groups.
   const auto load_next = [&] {
+    if (S::kSharesRegisters && to_load == 0) let_next_begin();
     if (to_load > 0) {
       loader.load(next_stage);
       next_stage = next_stage + S::kStageBytes == ring_end ? ring : next_stage + S::kStageBytes;
