@@ -26,8 +26,7 @@ size_t least_matrix_bytes(const TensorSpec& spec, WeightFormat format, const bac
 size_t least_device_bytes(const BambaConfig& config, WeightFormat format, const backend::Backend& device) {
   size_t bytes = 0;
   for (const TensorSpec& spec : tensor_specs(config)) {
-    const WeightFormat own = tensor_format(spec, format);
-    bytes += spec.is_matrix() ? least_matrix_bytes(spec, own, device)
+    bytes += spec.is_matrix() ? least_matrix_bytes(spec, tensor_format(spec, format), device)
                               : static_cast<size_t>(shape_numel(spec.shape)) * sizeof(float);
   }
   const int64_t state = config.conv_dim() * config.mamba_d_conv + config.mamba_d_inner() * config.mamba_d_state;

@@ -13,13 +13,14 @@ namespace {
 using cuda::testing::normals;
 using test::Rng;
 
-/// Of the norm of a result. f32: sums of up to some thousand terms in another order, and exponentials of sums of decays
-/// up to a few hundred, which carry 2^-24 of themselves.
-constexpr double kF32 = 2e-5;
-/// bf16: results are rounded once (2^-9 of each at most), in the scan's chunked form the decayed scores and the
-/// entering state or inputs as well. These errors are independent: their squares add up, to less than twice one
-/// rounding.
-constexpr double kBf16 = 0x1p-8;
+/// Of the norm of a result. f32: sums of up to some hundred terms in another order, and exponentials of sums of decays
+/// up to a few hundred, which carry 2^-24 of themselves; seen: up to 5e-7.
+constexpr double kF32 = 2e-6;
+/// bf16: one rounding of a result is off by up to 2^-8 of it, but by 0.4 of that in the root of the mean square. The
+/// second is for results that were rounded on the way as well, with errors independent of each other (squares add up):
+/// attention's weights; in the scan's chunked form the decayed scores, the entering state and what makes the next.
+constexpr double kBf16Once = 0x1p-9;
+constexpr double kBf16Thrice = 0.7 * 0x1p-8;
 
 struct Devices {
   std::unique_ptr<Backend> cpu = make_cpu_backend(2);
@@ -32,7 +33,7 @@ struct Devices {
     gpu = make_cuda_backend(options);
   }
   bool narrow() const { return gpu->intermediate_element() == Element::bf16; }
-  double tolerance() const { return narrow() ? kBf16 : kF32; }
+  double tolerance(double of_bf16) const { return narrow() ? of_bf16 : kF32; }
   /// Values that a matrix of the GPU's element holds exactly.
   std::vector<float> values(std::mt19937& engine, int64_t count) const {
     auto out = normals(engine, static_cast<size_t>(count));
@@ -157,7 +158,7 @@ TEST_P(CudaOperations, ConvolutionIsTheCpus) {
     };
     const auto expected = run(*devices.cpu);
     const auto got = run(*devices.gpu);
-    expect_close(got.first, expected.first, devices.tolerance(), "outputs");
+    expect_close(got.first, expected.first, devices.tolerance(kBf16Once), "outputs");
     EXPECT_EQ(got.second, expected.second) << "windows are copies of inputs";
   }
 }
@@ -204,9 +205,10 @@ TEST_P(CudaOperations, ScanIsTheCpus) {
       for (const ScanForm form : {ScanForm::recurrent, ScanForm::chunked}) {
         SCOPED_TRACE(form == ScanForm::chunked ? "chunked" : "recurrent");
         const auto got = run(*devices.gpu, form);
-        expect_close(got.first, expected.first, devices.tolerance(), "outputs");
+        const bool recurrent = form == ScanForm::recurrent;
+        expect_close(got.first, expected.first, devices.tolerance(recurrent ? kBf16Once : kBf16Thrice), "outputs");
         // The recurrence's states are f32 all the way.
-        expect_close(got.second, expected.second, form == ScanForm::recurrent ? kF32 : devices.tolerance(), "states");
+        expect_close(got.second, expected.second, recurrent ? kF32 : devices.tolerance(kBf16Thrice), "states");
       }
     }
   }
@@ -265,7 +267,7 @@ TEST_P(CudaOperations, AttentionIsTheCpus) {
     };
     const auto expected = run(*devices.cpu);
     const auto got = run(*devices.gpu);
-    expect_close(got.first, expected.first, devices.tolerance(), "outputs");
+    expect_close(got.first, expected.first, devices.tolerance(kBf16Thrice), "outputs");
     EXPECT_EQ(got.second, expected.second) << "keys and values are copies of what was given";
   }
 }
