@@ -120,6 +120,13 @@ TEST(Request, LengthsAreKeptInTheContext) {
   } catch (const server::ApiError& error) {
     EXPECT_EQ(error.code(), "context_length_exceeded");
   }
+  try {
+    completion(R"({"prompt": ")" + std::string(1 << 20, 'a') + "\"}");
+    FAIL() << "a text that no tokens can fit in";
+  } catch (const server::ApiError& error) {
+    EXPECT_EQ(error.code(), "context_length_exceeded");
+    EXPECT_NE(std::string(error.what()).find("1048576 bytes"), std::string::npos) << error.what();
+  }
   EXPECT_THROW(completion(R"({"prompt": [1, 2], "max_tokens": 63})"), server::ApiError);
   EXPECT_EQ(completion(R"({"prompt": [1, 2], "max_tokens": 62})").prompts[0].request.generation.max_new_tokens, 62);
 }
