@@ -12,14 +12,14 @@ sys.path.insert(0, str(ROOT / "tools"))
 
 import served  # noqa: E402
 
-KEY = "a key for this test"
+KEY = "a-key-for-this-test"
 
 
 class RealTest(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.page = browser.Page()
         cls.server = served.Served("--api-key", KEY, "--log-format", "none", key=KEY)
+        cls.page = browser.Page()
 
     @classmethod
     def tearDownClass(cls):
