@@ -98,7 +98,8 @@ class Load:
 
     async def whole(self, rng):
         job = Job(rng)
-        self.judge(job, await ask(self.server.port, job.path, job.body))
+        # Some are urgent: others must make way for them.
+        self.judge(job, await ask(self.server.port, job.path, {**job.body, "priority": rng.choice([0, 0, 0, 1])}))
 
     async def slow(self, rng):
         """Reads with pauses; it must get all of it, and hold up nobody."""
@@ -213,7 +214,7 @@ def main():
     arguments.program = arguments.program or default_program()
     with tempfile.TemporaryDirectory() as states:
         # Small budgets: requests must make way for others, snapshots must go, and some of both happens on disk.
-        flags = ["--max-sequences", 16, "--max-queue", 512, "--running-memory", "10MB", "--cache-memory", "24MB",
+        flags = ["--max-sequences", 16, "--max-queue", 512, "--running-memory", "8MB", "--cache-memory", "24MB",
                  "--host-memory", "4MB", "--state-dir", states, "--state-dir-size", "64MB", "--max-body", str(MAX_BODY),
                  "--log-format", "none"]
         with Served(*flags, program=arguments.program) as server:
@@ -226,6 +227,8 @@ def main():
             if server.descriptors() > descriptors + 2:  # a file of the state folder may be on its way out
                 load.problem(f"{server.descriptors()} descriptors are open; {descriptors} were before the load")
             metrics = server.metrics()
+            if metrics["preemptions_total"] == 0 or metrics["cache_evictions_total"] == 0:
+                load.problem("no request made way, or no snapshot was dropped: the load was too small for its budgets")
             memory = server.rss()
             code = server.stop()
             if code != 0:

@@ -42,6 +42,7 @@ class Served:
     def __init__(self, *flags, program=None, model=DEMO, key=None, port=0):
         self.program = program or default_program()
         self.key = key
+        self.last_log = ""
         self.folder = tempfile.TemporaryDirectory(prefix="bamba-served-")
         self.port_file = pathlib.Path(self.folder.name) / "port"
         self.log_path = pathlib.Path(self.folder.name) / "log"
@@ -65,7 +66,11 @@ class Served:
         self.stop()
 
     def log(self):
-        return self.log_path.read_text(errors="replace")
+        return self.last_log or self.log_path.read_text(errors="replace")
+
+    def ended(self):
+        self.last_log = self.last_log or self.log()
+        self.folder.cleanup()
 
     def wait(self, condition, what, seconds=PATIENCE):
         end = time.monotonic() + seconds
@@ -137,15 +142,18 @@ class Served:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         try:
-            return self.process.wait(seconds)
+            code = self.process.wait(seconds)
         except subprocess.TimeoutExpired:
             self.kill()
             raise
+        self.ended()
+        return code
 
     def kill(self):
         """As the system does when memory is out: without a chance to tidy up."""
         self.process.kill()
         self.process.wait()
+        self.ended()
 
 
 class Answer:

@@ -22,7 +22,7 @@ except ImportError:
 
 import served  # noqa: E402
 
-KEY = "a key for this test"
+KEY = "a-key-for-this-test"
 ANIMAL = {
     "type": "object",
     "properties": {"name": {"type": "string", "maxLength": 12}, "legs": {"type": "integer", "minimum": 0, "maximum": 8},
@@ -34,7 +34,7 @@ ANIMAL = {
 class ClientTest(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.server = served.Served("--api-key", KEY, "--max-queue", "4", "--max-sequences", "2", "--log-format", "none", key=KEY)
+        cls.server = served.Served("--api-key", KEY, "--max-queue", "4", "--max-sequences", "4", "--log-format", "none", key=KEY)
         cls.client = openai.OpenAI(base_url=cls.server.url + "/v1", api_key=KEY, max_retries=0, timeout=120)
 
     @classmethod
@@ -196,10 +196,10 @@ class ClientTest(unittest.TestCase):
         self.assertNotIn("another", str(caught.exception))
 
     def test_full_queue(self):
-        # Two run, four wait; the next is refused, and told when to come again.
+        # Four run, four wait; the next is refused, and told when to come again.
         streams, waiting = [], []
         try:
-            for _ in range(2):
+            for _ in range(4):
                 streams.append(self.complete(max_tokens=4000, temperature=1, stream=True, extra_body={"ignore_eos": True}))
                 next(iter(streams[-1]))
             self.fill(waiting)

@@ -86,6 +86,7 @@ class FakeSystemd:
 
     def stop(self):
         self.server.shutdown()
+        self.server.server_close()
         self.folder.cleanup()
 
 

@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
 """The chat page in a real browser, served by `bamba serve` with the demo model."""
+import json
 import pathlib
 import sys
+import tempfile
 import unittest
 
 import browser
@@ -12,14 +14,14 @@ sys.path.insert(0, str(ROOT / "tools"))
 
 import served  # noqa: E402
 
-KEY = "a key for this test"
+KEY = "a-key-for-this-test"
 
 
 class RealTest(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.page = browser.Page()
         cls.server = served.Served("--api-key", KEY, "--log-format", "none", key=KEY)
+        cls.page = browser.Page()
 
     @classmethod
     def tearDownClass(cls):
@@ -91,6 +93,28 @@ class RealTest(unittest.TestCase):
         self.page.close_settings()
         self.page.send("hi")
         self.assertIn("the context holds 32768 tokens", self.page.problem())
+
+    def test_without_a_chat_template(self):
+        with tempfile.TemporaryDirectory() as folder:
+            model = pathlib.Path(folder)
+            for path in served.DEMO.iterdir():
+                (model / path.name).symlink_to(path)
+            tokenizer = json.loads((model / "tokenizer_config.json").read_text())
+            del tokenizer["chat_template"]
+            (model / "tokenizer_config.json").unlink()
+            (model / "tokenizer_config.json").write_text(json.dumps(tokenizer))
+            with served.Served("--model-name", "plain", "--log-format", "none", model=model) as server:
+                self.page.load(server.url + "/")
+                self.page.wait(lambda: self.page.find("#model").text == "plain", "the model's name")
+                self.page.open_settings()
+                self.page.set_field("temperature", "0")
+                self.page.set_field("max_tokens", "20")
+                self.page.close_settings()
+                self.page.send("Tell me a story.")
+                self.assertEqual(self.page.problem(), "")
+                _, answer = server.post("/v1/completions", {
+                    "prompt": "User: Tell me a story.\n\nAssistant:", "temperature": 0, "max_tokens": 20, "stop": "\nUser:"})
+                self.assertEqual(self.page.last_reply().split(), answer["choices"][0]["text"].split())
 
 
 if __name__ == "__main__":
