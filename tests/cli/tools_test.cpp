@@ -145,6 +145,8 @@ TEST(Bench, JsonHasTheFigures) {
     EXPECT_GT(line[key].get<double>(), 0) << key;
   }
   EXPECT_EQ(line["state_bytes"], 2 * (160 * 4 + 128 * 16) * 4);
+  EXPECT_EQ(line["gpu_memory_bytes"], 0);  // on the CPU
+  EXPECT_EQ(line["gpu_memory_peak_bytes"], 0);
   EXPECT_EQ(run_bamba({"bench", "--shape", "tiny", "-m", tiny_model()}).exit_code, 2);
 }
 
