@@ -38,7 +38,8 @@ class HostSnapshot {
 /// empty (false) and can only be assigned to; none of its tensors may be asked for. Moving is cheap; copying is
 /// explicit (fork()).
 ///
-/// The model's forward reads and advances it. Not thread-safe: one forward at a time may use a state.
+/// The model's forward reads and advances it. Not thread-safe: one forward at a time may use a state. On CUDA, what
+/// reads or saves a state (to_host, save, the tensors) may not run while another thread runs a forward of the model.
 class SequenceState {
  public:
   SequenceState();

@@ -1,6 +1,7 @@
 #include <bamba/model.h>
 
 #include <cstring>
+#include <mutex>
 #include <utility>
 
 #include "backend/profiling_backend.h"
@@ -124,17 +125,30 @@ ModelInfo BambaModel::info() const {
   return info;
 }
 
+namespace {
+
+/// On a device that queues its operations, taking and filling memory is one of them: it waits for its turn. On the CPU
+/// it need not.
+std::unique_lock<std::mutex> device_turn(BambaModel::Impl& impl) {
+  return impl.device->buffers_on_host() ? std::unique_lock<std::mutex>() : std::unique_lock(impl.mutex);
+}
+
+}  // namespace
+
 SequenceState BambaModel::new_state() const {
+  const auto turn = device_turn(*impl_);
   SequenceState state(std::make_unique<SequenceState::Impl>(impl_->context));
   if (impl_->options.profile != nullptr) impl_->device->finish();  // so that it is not in the next forward's time
   return state;
 }
 
 SequenceState BambaModel::load_state(const std::filesystem::path& path) const {
+  const auto turn = device_turn(*impl_);
   return load_sequence_state(impl_->context, path);
 }
 
 SequenceState BambaModel::restore(const HostSnapshot& snapshot) const {
+  const auto turn = device_turn(*impl_);
   return restore_snapshot(impl_->context, snapshot);
 }
 
