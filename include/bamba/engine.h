@@ -28,14 +28,14 @@ struct EngineOptions {
   /// Tokens of one step, decoding and pieces of prompts together; 0: 256 on the CPU, 2048 on CUDA. A larger step reads
   /// prompts a little faster, a smaller one lets tokens of others come more evenly.
   int64_t step_tokens = 0;
-  int64_t max_queue = 256;      ///< requests that wait; one more is refused with Error(busy)
-  int64_t max_context = 0;      ///< tokens of a prompt with its reply; 0: the model's max_position_embeddings
-  size_t running_bytes = 0;     ///< states of the requests that run; 0: half of the memory that is free at the start
-  size_t cache_bytes = 0;       ///< snapshots in memory; 0: a quarter of the memory that is free at the start
+  int64_t max_queue = 256;   ///< requests that wait; one more is refused with Error(busy)
+  int64_t max_context = 0;   ///< tokens of a prompt with its reply; 0: the model's max_position_embeddings
+  size_t running_bytes = 0;  ///< states of the requests that run; 0: half of the memory that is free at the start
+  size_t cache_bytes = 0;    ///< snapshots in memory; 0: a quarter of the memory that is free at the start
   /// Snapshots of requests that had to make way; 0: as much as running_bytes, on the CPU a quarter of that.
   size_t host_bytes = 0;
-  bool cache = true;            ///< off: every prompt is read from its first token
-  int64_t cache_stride = 2048;  ///< long prompts leave a snapshot every so many tokens; 0: none of these
+  bool cache = true;                ///< off: every prompt is read from its first token
+  int64_t cache_stride = 2048;      ///< long prompts leave a snapshot every so many tokens; 0: none of these
   std::filesystem::path state_dir;  ///< snapshots are kept here too and found again after a restart; empty: nowhere
   uint64_t state_dir_bytes = uint64_t{16} << 30;
 };
