@@ -136,7 +136,7 @@ EngineRequest random_request(Random& random) {
   return request;
 }
 
-void random_mix(EngineOptions options, uint64_t seed, bool expect_hits) {
+void random_mix(const EngineOptions& options, uint64_t seed, bool expect_hits) {
   Engine engine(demo_model(), demo_tokenizer(), options);
   Random random(seed);
   std::vector<EngineRequest> requests;
@@ -188,10 +188,42 @@ TEST(Engine, ARandomMixWithoutCache) {
 
 TEST(Engine, ARandomMixThatMustMakeWay) {
   EngineOptions options = small_options();
-  // Room for a request of three sequences, and hardly more.
-  options.running_bytes = demo_model().model().info().state_bytes * 4 + (size_t{2} << 20);
-  options.host_bytes = demo_model().model().info().state_bytes * 2;
+  // Room for a request of three sequences, and no more.
+  const ModelInfo info = demo_model().model().info();
+  options.running_bytes = 3 * (info.state_bytes + 256 * info.kv_bytes_per_token);
+  options.host_bytes = info.state_bytes * 2;
   random_mix(options, 3, true);
+}
+
+TEST(Engine, WhoMadeWayComesToTheSameEnd) {
+  const ModelInfo info = demo_model().model().info();
+  for (const int64_t states_on_host : {0, 3}) {
+    EngineOptions options = small_options();
+    // Room for one of the two requests.
+    options.running_bytes = 3 * (info.state_bytes + 512 * info.kv_bytes_per_token);
+    options.host_bytes = std::max<size_t>(1, static_cast<size_t>(states_on_host) * options.running_bytes / 3);
+    options.cache = false;
+    Engine engine(demo_model(), demo_tokenizer(), options);
+    GenerationConfig config;
+    config.max_new_tokens = 200;
+    config.do_sample = true;
+    config.num_return_sequences = 3;
+    const EngineRequest low = request_of(kStory, config);
+    EngineRequest high = request_of("The sea", config);
+    high.generation.max_new_tokens = 5;
+    high.priority = 1;
+    const auto low_heard = std::make_shared<Waited>();
+    engine.submit(low, low_heard);
+    low_heard->wait_for_tokens(30);
+    const auto high_heard = std::make_shared<Waited>();
+    engine.submit(high, high_heard);
+    high_heard->wait();
+    low_heard->wait();
+    expect_as_alone(*low_heard, low);
+    expect_as_alone(*high_heard, high);
+    EXPECT_EQ(engine.metrics().preemptions, 1U);
+    EXPECT_EQ(engine.metrics().recomputations, states_on_host == 0 ? 1U : 0U);
+  }
 }
 
 TEST(Engine, AConversationGoesOnFromItsSnapshots) {
