@@ -222,12 +222,16 @@ TEST(HttpServer, SlowClientsAreDroppedAndHoldUpNobody) {
   idle.send(request_text("GET", "/b"));
   EXPECT_EQ(idle.receive().status, 200);
   // A byte now and then does not put the deadline off.
-  for (int i = 0; i < 8; ++i) {
-    header.send("X");
-    body.send("x");
+  bool header_refused = false;
+  bool body_refused = false;
+  for (int i = 0; i < 50 && !(header_refused && body_refused); ++i) {
+    if (!header_refused) header.send("X");
+    if (!body_refused) body.send("x");
     EXPECT_EQ(fetch(echo.port(), "GET", "/quick").status, 200);
-    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    header_refused = header.wait_for(" 408 ", 0.03);
+    body_refused = body.wait_for(" 408 ", 0.03);
   }
+  ASSERT_TRUE(header_refused && body_refused);
   EXPECT_EQ(header.receive().status, 408);
   EXPECT_EQ(body.receive().status, 408);
   EXPECT_TRUE(header.closed_within(5));
