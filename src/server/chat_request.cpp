@@ -142,10 +142,14 @@ ChatPrompt read_chat(const Fields& fields, const ServedModel& model) {
   }
   // The offsets count characters of well-formed text.
   text = utf8_replace_invalid(text);
+  model.check_text_size(text.size());
   ChatPrompt prompt;
   Encoding encoding = tokenizer.encode_with_offsets(text, false);
   if (encoding.ids.empty()) throw ApiError(400, "the conversation holds no token", "messages", "invalid_value");
-  prompt.cache_points = message_ends(tokenizer, messages, text, encoding);
+  // Each end costs a rendering: not for a conversation that will be refused.
+  if (static_cast<int64_t>(encoding.ids.size()) < model.max_context()) {
+    prompt.cache_points = message_ends(tokenizer, messages, text, encoding);
+  }
   prompt.ids = std::move(encoding.ids);
   return prompt;
 }

@@ -34,6 +34,7 @@ std::vector<Prompt> read_prompts(const Json* field, const ServedModel& model, bo
     const Tokenizer& tokenizer = model.require_tokenizer("a prompt in text");
     Prompt& prompt = prompts.emplace_back();
     prompt.text = text.get<std::string>();
+    model.check_text_size(prompt.text.size());
     prompt.ids = tokenizer.encode(prompt.text, add_special_tokens);
     prompt.is_text = true;
   };

@@ -42,6 +42,7 @@ void serve(const ServeOptions& options, const std::function<LoadedModel()>& load
     LoadedModel loaded = load();
     served->names = options.names;
     served->tokenizer = loaded.tokenizer;
+    served->measure_tokens();
     served->config = loaded.model.config();
     served->defaults = std::move(loaded.defaults);
     served->default_max_tokens = options.default_max_tokens;

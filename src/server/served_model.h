@@ -25,12 +25,17 @@ struct ServedModel {
   int64_t created = 0;      ///< Unix time
   std::string fingerprint;  ///< changes with what may change a seeded result
   std::shared_ptr<ServedEngine> engine;
+  size_t longest_token = 0;  ///< bytes; set by measure_tokens(), 0: not known
 
   const std::string& name() const { return names.front(); }
   bool knows(const std::string& name) const;
   int64_t max_context() const { return engine->max_context(); }
   /// Throws ApiError(400) when there is none.
   const Tokenizer& require_tokenizer(const std::string& need) const;
+  void measure_tokens();
+  /// Throws ApiError(400) for a text that cannot fit the context whatever its tokens are: said before the work of
+  /// tokenizing it.
+  void check_text_size(size_t bytes) const;
 };
 
 }  // namespace bamba::server

@@ -40,6 +40,7 @@ inline std::shared_ptr<server::ServedModel> served_model(std::shared_ptr<server:
   model->defaults = GenerationConfig::from_pretrained(BAMBA_DEMO_MODEL, model->config);
   model->fingerprint = "bamba-test";
   model->engine = std::move(engine);
+  model->measure_tokens();
   return model;
 }
 
