@@ -293,9 +293,6 @@ std::vector<GenerationConfig> line_configs(const BatchFileWork& work, const Bamb
     } catch (const Error& error) {
       fail(error.code(), prompt.where, ": ", error.what());
     }
-    if (config.max_new_tokens == 0) {
-      fail(ErrorCode::invalid_argument, prompt.where, ": 0 new tokens are asked for; give 1 or more");
-    }
     if (!config.max_new_tokens && config.max_length && static_cast<int64_t>(prompt.ids.size()) >= *config.max_length) {
       fail(ErrorCode::invalid_argument, prompt.where, ": the prompt has ", prompt.ids.size(),
            " tokens; --max-length counts them and is ", *config.max_length, " (--max-new-tokens does not)");

@@ -20,7 +20,6 @@ constexpr int64_t kCutSpacing = 64;
 /// Does `a` start before `b`?
 bool starts_before(const Job& a, const Job& b) {
   if (a.request.priority != b.request.priority) return a.request.priority > b.request.priority;
-  if (a.preempted != b.preempted) return a.preempted;
   return a.number < b.number;
 }
 

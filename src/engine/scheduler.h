@@ -2,7 +2,7 @@
 //
 // The policy, without threads: Engine calls it from its own thread, tests from theirs.
 //
-//  * Order of starting: the highest priority; of these, requests that made way before new ones; of these, the oldest.
+//  * Order of starting: the highest priority; of these, the oldest, so that one that made way comes before new ones.
 //    Nobody overtakes the first in this order, so nobody starves behind smaller requests.
 //  * A request starts when its sequences have places (max_sequences) and when the memory that it and the running ones
 //    are expected to need fits running_bytes. Expected are the prompt and kExpectedReply new tokens, or kHeadroom more

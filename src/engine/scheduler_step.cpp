@@ -155,7 +155,9 @@ void Scheduler::take_rows(std::span<float> logits, std::span<const int64_t> best
     if (!piece.job->forked || piece.count > 1) metrics_.prefill_tokens += static_cast<uint64_t>(piece.count);
     if (!piece.job->ended) {
       try {
-        if (rows > 0 && !best.empty()) {
+        if (rows == 0) {
+          take_piece(piece, {}, nullptr);
+        } else if (!best.empty()) {
           take_piece(piece, {}, &best[row]);
         } else {
           take_piece(piece, logits.subspan(row * vocab, rows * vocab), nullptr);

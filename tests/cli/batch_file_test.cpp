@@ -80,7 +80,7 @@ TEST(BatchFile, LinesSetOptionsOfTheirOwn) {
   refused(R"({"prompt": "a", "n": 2, "num_return_sequences": 2})", 3, "not both");
   refused(R"({"prompt": "a", "top_p": 7})", 2, "top_p");
   refused(R"({"prompt": "a", "stop": [1]})", 3, "stop");
-  refused(R"({"prompt": "a", "max_tokens": 0})", 2, "0 new tokens");
+  refused(R"({"prompt": "a", "max_tokens": 0})", 2, "max_new_tokens");
 
   folder.put("beams", "{\"prompt\": \"a\", \"n\": 2}\n");
   const auto beams = run_bamba(batch(folder / "beams", {"--num-beams", "3"}));

@@ -12,7 +12,13 @@ namespace {
 /// A harness whose scheduler has a cache, over the same model.
 struct CachedHarness {
   explicit CachedHarness(SchedulerLimits limits = {.max_sequences = 8, .step_tokens = 64, .running_bytes = 1 << 20})
-      : cache(make_state_cache(states, {.bytes = size_t{1} << 20})), harness(limits, cache.get()) {}
+      : cache(make_state_cache(states, cache_options())), harness(limits, cache.get()) {}
+
+  static StateCacheOptions cache_options() {
+    StateCacheOptions options;
+    options.bytes = size_t{1} << 20;
+    return options;
+  }
 
   BoundedModel states;  // makes and restores states for the cache; the harness's own runs
   std::unique_ptr<StateCache> cache;
