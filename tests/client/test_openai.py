@@ -40,7 +40,9 @@ class ClientTest(unittest.TestCase):
     @classmethod
     def tearDownClass(cls):
         cls.client.close()
-        cls.server.stop()
+        code = cls.server.stop()
+        if code != 0:  # a sanitizer's report, say
+            raise AssertionError(f"the server ended with code {code}:\n{cls.server.log()[-4000:]}")
 
     def complete(self, prompt="Once upon a time", **options):
         return self.client.completions.create(model="demo", prompt=prompt, **{"max_tokens": 16, "temperature": 0, **options})

@@ -26,7 +26,9 @@ class RealTest(unittest.TestCase):
     @classmethod
     def tearDownClass(cls):
         cls.page.quit()
-        cls.server.stop()
+        code = cls.server.stop()
+        if code != 0:  # a sanitizer's report, say
+            raise AssertionError(f"the server ended with code {code}:\n{cls.server.log()[-4000:]}")
 
     def setUp(self):
         self.page.load(self.server.url + "/")
