@@ -10,6 +10,7 @@
 #include "server/api_error.h"
 #include "server/chat_request.h"
 #include "server/completion_request.h"
+#include "server/constraint_fields.h"
 #include "server/json_fields.h"
 #include "tokenizer/tokenizer_impl.h"
 

@@ -16,6 +16,21 @@ constexpr auto kLook = std::chrono::milliseconds(50);  // between two looks at `
 // For clients to take answers that are complete, after the last request has ended.
 constexpr double kFlushSeconds = 5;
 
+std::shared_ptr<ServedModel> serve_model(const ServeOptions& options, LoadedModel loaded) {
+  auto served = std::make_shared<ServedModel>();
+  served->names = options.names;
+  served->tokenizer = loaded.tokenizer;
+  served->measure_tokens();
+  served->config = loaded.model.config();
+  served->defaults = std::move(loaded.defaults);
+  served->default_max_tokens = options.default_max_tokens;
+  served->max_seconds = options.request_seconds;
+  served->created = std::time(nullptr);
+  served->fingerprint = model_fingerprint(loaded.model, options.api.version);
+  served->engine = std::make_shared<RealEngine>(std::move(loaded.model), loaded.tokenizer, options.engine);
+  return served;
+}
+
 }  // namespace
 
 std::string model_fingerprint(const BambaForCausalLM& model, const std::string& version) {
@@ -37,19 +52,14 @@ void serve(const ServeOptions& options, const std::function<LoadedModel()>& load
   listening(http.url());
   log.event("listening", http.url());
 
-  auto served = std::make_shared<ServedModel>();
-  {
-    LoadedModel loaded = load();
-    served->names = options.names;
-    served->tokenizer = loaded.tokenizer;
-    served->measure_tokens();
-    served->config = loaded.model.config();
-    served->defaults = std::move(loaded.defaults);
-    served->default_max_tokens = options.default_max_tokens;
-    served->max_seconds = options.request_seconds;
-    served->created = std::time(nullptr);
-    served->fingerprint = model_fingerprint(loaded.model, options.api.version);
-    served->engine = std::make_shared<RealEngine>(std::move(loaded.model), loaded.tokenizer, options.engine);
+  std::shared_ptr<ServedModel> served;
+  try {
+    served = serve_model(options, load());
+  } catch (const Error& error) {
+    // Asked to stop while the model was loaded: that is no failure.
+    if (error.code() != ErrorCode::cancelled || !stop()) throw;
+    log.event("stopped", "while the model was being loaded");
+    return;
   }
   api.set_model(served);
   log.event("ready", served->name());

@@ -27,7 +27,8 @@ TEST(Serve, SaysWhereItListensAndStopsWhenAsked) {
     begin = end + 1;
     if (line.starts_with('{')) events += nlohmann::json::parse(line).at("event").get<std::string>() + ' ';
   }
-  EXPECT_EQ(events, "listening ready draining stopped ");
+  // The signal may have come while the model was being loaded.
+  EXPECT_TRUE(events == "listening ready draining stopped " || events == "listening stopped ") << events;
 }
 
 TEST(Serve, WrongFlagsAreNamed) {
