@@ -62,8 +62,10 @@ class Served:
     def __enter__(self):
         return self
 
-    def __exit__(self, *_):
-        self.stop()
+    def __exit__(self, failure, *_):
+        code = self.stop()
+        if failure is None and code != 0:
+            raise RuntimeError(f"the server ended with code {code}:\n{self.log()[-4000:]}")
 
     def log(self):
         return self.last_log or self.log_path.read_text(errors="replace")
