@@ -3,19 +3,23 @@
 
 #include <bamba/error.h>
 
-#include <stdexcept>
+#include <exception>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "base/json.h"
 #include "server/http.h"
 
 namespace bamba::server {
 
-class ApiError : public std::runtime_error {
+/// Holds its own text, unlike std::runtime_error, whose copies share one: these go from thread to thread.
+class ApiError : public std::exception {
  public:
-  ApiError(int status, const std::string& message, std::string param = {}, std::string code = {})
-      : std::runtime_error(message), status_(status), param_(std::move(param)), code_(std::move(code)) {}
+  ApiError(int status, std::string message, std::string param = {}, std::string code = {})
+      : status_(status), message_(std::move(message)), param_(std::move(param)), code_(std::move(code)) {}
+
+  const char* what() const noexcept override { return message_.c_str(); }
 
   int status() const { return status_; }
   const std::string& code() const { return code_; }
@@ -26,6 +30,7 @@ class ApiError : public std::runtime_error {
 
  private:
   int status_;
+  std::string message_;
   std::string param_;
   std::string code_;
 };
