@@ -120,7 +120,8 @@ void add_engine_flags(CLI::App& command, ServeFlags& flags) {
   add_size(command, "--running-memory", flags.running,
            "For states of requests that run (default: half of what is free)", group);
   add_size(command, "--host-memory", flags.host_memory,
-           "For states of requests that make way for others (default: a quarter of --running-memory; on CUDA as much)", group);
+           "For states of requests that make way for others (default: a quarter of --running-memory; on CUDA as much)",
+           group);
   add_size(command, "--cache-memory", flags.cache,
            "For snapshots of beginnings that requests share (default: a quarter of what is free)", group);
   command.add_flag("--no-cache", flags.no_cache, "Keep no snapshots: read every prompt from its start")->group(group);
