@@ -140,13 +140,14 @@ void Reply::prompt_done(size_t prompt, const EngineUsage& usage, std::vector<Tok
   }
 }
 
-void Reply::token(size_t prompt, int64_t sequence, int64_t id, std::string text, std::optional<TokenLogprob> logprob) {
+void Reply::token(size_t prompt, int64_t sequence, int64_t id, const std::string& text,
+                  const std::optional<TokenLogprob>& logprob) {
   if (ended_) return;
   ++exchange_->record().completion_tokens;
   send_event(format_.token_event(choice_index(prompt, sequence), id, text, logprob ? &*logprob : nullptr));
 }
 
-void Reply::sequence_finished(size_t prompt, int64_t sequence, GeneratedSequence result) {
+void Reply::sequence_finished(size_t prompt, int64_t sequence, const GeneratedSequence& result) {
   if (ended_) return;
   const size_t index = choice_index(prompt, sequence);
   if (plan_.stream) {

@@ -31,8 +31,9 @@ class Reply : public std::enable_shared_from_this<Reply> {
   void keep_alive();
 
   void prompt_done(size_t prompt, const EngineUsage& usage, std::vector<TokenLogprob> logprobs);
-  void token(size_t prompt, int64_t sequence, int64_t id, std::string text, std::optional<TokenLogprob> logprob);
-  void sequence_finished(size_t prompt, int64_t sequence, GeneratedSequence result);
+  void token(size_t prompt, int64_t sequence, int64_t id, const std::string& text,
+             const std::optional<TokenLogprob>& logprob);
+  void sequence_finished(size_t prompt, int64_t sequence, const GeneratedSequence& result);
   void prompt_finished(const EngineUsage& usage);
   void failed(const ApiError& error);
 
