@@ -6,8 +6,10 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstring>
+#include <ctime>
 #include <utility>
 
 #include "base/checksum.h"
@@ -36,6 +38,15 @@ std::string folder_name(const std::string& identity) {
 bool is_leftover(std::string_view name) {
   const size_t at = name.find(kTemporary);
   return at != std::string_view::npos && is_snapshot_file_name(name.substr(0, at));
+}
+
+/// Makes the file the youngest, after a restart too. The time of a write that the system keeps is some milliseconds
+/// coarse, too coarse to tell who was used last. Where it is refused the file is merely older than it should be.
+void make_youngest(const fs::path& path) {
+  timespec now{};
+  ::clock_gettime(CLOCK_REALTIME, &now);
+  const std::array<timespec, 2> times = {now, now};
+  static_cast<void>(::utimensat(AT_FDCWD, path.c_str(), times.data(), 0));
 }
 
 }  // namespace
@@ -182,6 +193,7 @@ void StateStore::work() {
     lock.unlock();
     try {
       job.file_bytes = write_snapshot_file(folder_ / job.name, job.snapshot, job.ids, job.kind, owner_);
+      make_youngest(folder_ / job.name);
     } catch (const std::exception& error) {
       job.error = error.what();
     }
@@ -245,8 +257,7 @@ std::optional<HostSnapshot> StateStore::load(const std::string& name, std::span<
       fail(ErrorCode::invalid_file, name, " holds another text than its name says");
     }
     files_.splice(files_.end(), files_, found->second);
-    // So that it is young after a restart, too. Where that is refused it is merely older than it should be.
-    static_cast<void>(::utimensat(AT_FDCWD, path.c_str(), nullptr, 0));
+    make_youngest(path);
     return snapshot;
   } catch (const Error&) {
     reject(name);
