@@ -23,7 +23,8 @@ namespace bamba::backend::cuda::skinny {
 
 constexpr int kStageRowBytes = 128;  // of codes
 constexpr int kWeightBytes = kSkinnyTile * kStageRowBytes;
-constexpr int kMostStages = 8;
+constexpr int kMostStages = 8;         // where stages come with their activations
+constexpr int kMostWeightStages = 12;  // where weights come first
 
 __device__ inline uint32_t shared_address(const void* pointer) {
   return static_cast<uint32_t>(__cvta_generic_to_shared(pointer));
@@ -85,12 +86,15 @@ struct Shape {
   static constexpr int kScaleBytes = Format::kStageGroups * kSkinnyTile;
   static constexpr int kStageBytes = kWeightBytes + kActivationBytes + kScaleBytes;
   static constexpr int kSumBytes = Meeting<Format::kWarpsK, kMaxRows>::kBytes;
-  // With half of the registers, where that is enough, small kernels begin beside this one. They may when its last loads
-  // are under way: any sooner, and the states that they bring to L2 are gone again when their turn comes. Otherwise a
-  // kernel begins where a block of this one has ended, and may as soon as that is so.
-  static constexpr bool kSharesRegisters = kColumnTiles == 1 && Format::kTableBytes == 0;
+  // With half of the registers, where that is enough (sums that are folded need more), small kernels begin beside this
+  // one. They may when its last loads are under way: any sooner, and the states that they bring to L2 are gone again
+  // when their turn comes. Otherwise a kernel begins where a block of this one has ended, and may as soon as that is
+  // so.
+  static constexpr bool kSharesRegisters = kColumnTiles == 1 && !Format::kFolds;
+  static constexpr bool kWeightsFirst = kColumnTiles == 1;
   static constexpr int kBudget = 200 * 1024 - kSumBytes - Format::kTableBytes;
-  static constexpr int kStages = kBudget / kStageBytes < kMostStages ? kBudget / kStageBytes : kMostStages;
+  static constexpr int kMost = kWeightsFirst ? kMostWeightStages : kMostStages;
+  static constexpr int kStages = kBudget / kStageBytes < kMost ? kBudget / kStageBytes : kMost;
   static constexpr int kSharedBytes = Format::kTableBytes + kStages * kStageBytes + kSumBytes;
   // One block fills a multiprocessor's shared memory. Were there room for two, a launch that begins early would put two
   // where a block of the one before has ended and none where one has not.
@@ -123,11 +127,7 @@ class Loader {
   }
 
   __device__ void load(unsigned char* stage) {
-#pragma unroll
-    for (int i = 0; i < kSkinnyTile / kWeightRows; ++i) {
-      copy_weights(stage + weight_target_ + i * kWeightRows * kStageRowBytes, weights_ + i * kWeightRows * pitch_,
-                   bytes_left_ > 0 && i * kWeightRows < outputs_left_);
-    }
+    load_weights(stage);
 #pragma unroll
     for (int i = 0; i < kActivationRounds; ++i) {
       if (thread() / kRowChunks + i * kActivationRows < p_.rows) {
@@ -135,11 +135,53 @@ class Loader {
                 activations_ + i * kActivationRows * p_.in_stride, inputs_left_ > 0);
       }
     }
+    go_on();
+  }
+  /// A stage without its activations, which are another kernel's to write.
+  __device__ void load_weights_only(unsigned char* stage) {
+    load_weights(stage);
+    go_on();
+  }
+  /// The activations of the stages [begin, end), the first stages of the block's units: through registers, so that the
+  /// copies of weights that came before need not be over.
+  __device__ void load_activations(unsigned char* ring, int unit, int begin, int end) const {
+    static_assert(kActivationRounds == 1);
+    constexpr int kAtOnce = 4;
+    const int row = thread() / kRowChunks;
+    const int c = thread() % kRowChunks;
+    if (row >= p_.rows || row >= S::kMaxRows) return;
+    const __nv_bfloat16* from = p_.in + row * p_.in_stride + c * 8;
+    for (int first = begin; first < end; first += kAtOnce) {
+      uint4 values[kAtOnce];
+#pragma unroll
+      for (int i = 0; i < kAtOnce; ++i) {
+        const int input = (unit + first + i) % p_.plan.chunks * Format::kStageInputs;
+        const bool there = first + i < end && input + c * 8 < p_.inputs;
+        values[i] = there ? __ldcg(reinterpret_cast<const uint4*>(from + input)) : make_uint4(0, 0, 0, 0);
+      }
+#pragma unroll
+      for (int i = 0; i < kAtOnce; ++i) {
+        if (first + i < end) {
+          *reinterpret_cast<uint4*>(ring + (first + i) * S::kStageBytes + activation_target_) = values[i];
+        }
+      }
+    }
+  }
+
+ private:
+  __device__ void load_weights(unsigned char* stage) {
+#pragma unroll
+    for (int i = 0; i < kSkinnyTile / kWeightRows; ++i) {
+      copy_weights(stage + weight_target_ + i * kWeightRows * kStageRowBytes, weights_ + i * kWeightRows * pitch_,
+                   bytes_left_ > 0 && i * kWeightRows < outputs_left_);
+    }
     if constexpr (Format::kStageGroups > 0) {
       if (thread() < S::kScaleBytes / 16) {
         copy_16(stage + kWeightBytes + S::kActivationBytes + thread() * 16, scales_, groups_left_ > 0);
       }
     }
+  }
+  __device__ void go_on() {
     if (++chunk_ == p_.plan.chunks) {
       chunk_ = 0;
       ++tile_;
@@ -153,8 +195,6 @@ class Loader {
     scales_ += Format::kStageGroups * scale_pitch_;
     groups_left_ -= Format::kStageGroups;
   }
-
- private:
   __device__ static int thread() {
     return static_cast<int>(threadIdx.x);
   }
@@ -295,16 +335,33 @@ __global__ void __launch_bounds__(Shape<Format, kColumnTiles>::kThreads,
   const int end = min(begin + p.plan.per_block, p.plan.tiles * chunks);
 
   if (!S::kSharesRegisters) let_next_begin();
-  if (p.prefetch) fetch_ahead<Format, S>(p, begin, min(end, begin + S::kStages));
-  if constexpr (Format::kTableBytes > 0) Format::fill_table(table, static_cast<int>(threadIdx.x), S::kThreads);
-  wait_for_previous();
-
+  // Weights are nobody's to write: with few rows the whole ring is filled while the kernel before this one runs. With
+  // more, activations fill too much of a stage to come by another way, and weights only get as far as L2.
   Loader<Format, S> loader(p, begin);
   int to_load = end - begin;
   unsigned char* next_stage = ring;
+  const int first_stages = min(to_load, S::kStages - 1);
+  if constexpr (S::kWeightsFirst) {
+#pragma unroll 1
+    for (int i = 0; i < S::kStages - 1; ++i) {
+      if (i < first_stages) loader.load_weights_only(ring + i * S::kStageBytes);
+      commit_copies();
+    }
+    to_load -= S::kStages - 1;
+    next_stage = ring + (S::kStages - 1) * S::kStageBytes;
+  } else if (p.prefetch) {
+    fetch_ahead<Format, S>(p, begin, min(end, begin + S::kStages));
+  }
+  if constexpr (Format::kTableBytes > 0) Format::fill_table(table, static_cast<int>(threadIdx.x), S::kThreads);
+  wait_for_previous();
+
+  bool let_begin = false;
   // Commits a group in any case: what is waited for is counted in groups.
   const auto load_next = [&] {
-    if (S::kSharesRegisters && to_load == 0) let_next_begin();
+    if (S::kSharesRegisters && to_load <= 0 && !let_begin) {
+      let_next_begin();
+      let_begin = true;
+    }
     if (to_load > 0) {
       loader.load(next_stage);
       next_stage = next_stage + S::kStageBytes == ring_end ? ring : next_stage + S::kStageBytes;
@@ -312,8 +369,12 @@ __global__ void __launch_bounds__(Shape<Format, kColumnTiles>::kThreads,
     --to_load;
     commit_copies();
   };
+  if constexpr (S::kWeightsFirst) {
+    loader.load_activations(ring, begin, 0, first_stages);
+  } else {
 #pragma unroll 1
-  for (int i = 0; i < S::kStages - 1; ++i) load_next();
+    for (int i = 0; i < S::kStages - 1; ++i) load_next();
+  }
 
   Sums<kColumnTiles> sums;
   sums.clear();
