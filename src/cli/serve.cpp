@@ -113,7 +113,7 @@ void add_engine_flags(CLI::App& command, ServeFlags& flags) {
             group);
   add_count(command, "--step-tokens", engine.step_tokens, 0, int64_t{1} << 20,
             "Tokens of one step, prompts included (default 0: 256 on the CPU, 2048 on CUDA)", group);
-  add_count(command, "--max-queue", engine.max_queue, 0, int64_t{1} << 20,
+  add_count(command, "--max-queue", engine.max_queue, 1, int64_t{1} << 20,
             "Requests that wait; further ones get status 429 (default 256)", group);
   add_count(command, "--max-context", engine.max_context, 0, int64_t{1} << 40,
             "Tokens of a prompt with its reply (default 0: the model's max_position_embeddings)", group);
