@@ -47,7 +47,8 @@ void add_constraint_flags(CLI::App& command, ConstraintFlags& flags) {
 std::optional<Constraint> read_constraint(const ConstraintFlags& flags, const ModelFlags& model,
                                           const Tokenizer* tokenizer, std::span<const int64_t> eos_token_ids) {
   if (!flags.any()) return {};
-  if (tokenizer == nullptr) require_tokenizer(model, flag_name(flags));
+  std::optional<Tokenizer> own;
+  if (tokenizer == nullptr) tokenizer = &own.emplace(require_tokenizer(model, flag_name(flags)));
   if (eos_token_ids.empty()) {
     fail(ErrorCode::invalid_argument, flag_name(flags),
          " needs a token that ends the text; give one by --eos-token-id");

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <tuple>
 #include <unordered_map>
 #include <utility>
 #include <vector>
@@ -26,7 +27,9 @@ struct Place {
   NodeId node = 0;
   StackId stack = kBottom;
   friend bool operator==(const Place&, const Place&) = default;
-  friend auto operator<=>(const Place&, const Place&) = default;
+  friend bool operator<(const Place& a, const Place& b) {
+    return std::tie(a.node, a.stack) < std::tie(b.node, b.stack);
+  }
 };
 
 /// Not for several threads at once. Grows as it is walked; its owner replaces it when it has grown too large.

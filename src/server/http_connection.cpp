@@ -52,11 +52,10 @@ class Connection::Answer final : public Responder {
   }
 
   void send(HttpResponse response) override {
-    hand_over(
-        [response = std::move(response)](Connection& connection) mutable { connection.send(std::move(response)); });
+    hand_over([response = std::move(response)](Connection& connection) { connection.send(response); });
   }
   void begin_stream(HttpResponse head) override {
-    hand_over([head = std::move(head)](Connection& connection) mutable { connection.begin_stream(std::move(head)); });
+    hand_over([head = std::move(head)](Connection& connection) { connection.begin_stream(head); });
   }
   void write(std::string chunk) override {
     hand_over([chunk = std::move(chunk)](Connection& connection) { connection.write(chunk); });
@@ -233,7 +232,7 @@ void Connection::header_complete() {
       ++answer_;
       begun_ = ended_ = false;
       disarm(read_deadline_);
-      send(*std::move(refusal));
+      send(*refusal);
       read_more();
       return;
     }
@@ -319,7 +318,7 @@ void Connection::refuse(HttpResponse response) {
   ++answer_;
   begun_ = ended_ = false;
   response.close = true;
-  send(std::move(response));
+  send(response);
 }
 
 void Connection::read_expired() {
@@ -347,7 +346,7 @@ void Connection::put_head(const HttpResponse& response, bool stream) {
   out_ += "\r\n";
 }
 
-void Connection::send(HttpResponse response) {
+void Connection::send(const HttpResponse& response) {
   if (begun_ || ended_) return;
   begun_ = ended_ = true;
   disconnected_ = nullptr;
@@ -356,7 +355,7 @@ void Connection::send(HttpResponse response) {
   flush();
 }
 
-void Connection::begin_stream(HttpResponse head) {
+void Connection::begin_stream(const HttpResponse& head) {
   if (begun_ || ended_) return;
   begun_ = true;
   put_head(head, true);

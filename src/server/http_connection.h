@@ -76,8 +76,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void write_expired();
 
   // Of the answer that is under way.
-  void send(HttpResponse response);
-  void begin_stream(HttpResponse head);
+  void send(const HttpResponse& response);
+  void begin_stream(const HttpResponse& head);
   void write(const std::string& chunk);
   void end();
   void on_disconnect(std::function<void()> callback);
