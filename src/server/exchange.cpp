@@ -23,16 +23,15 @@ Exchange::Exchange(std::shared_ptr<Responder> responder, CommonHeaders headers, 
 
 void Exchange::send(HttpResponse response) {
   headers_.add_to(response);
-  const int status = response.status;
+  finish(response.status, "ok");
   responder_->send(std::move(response));
-  finish(status, "ok");
 }
 
 void Exchange::send(const ApiError& error) {
   HttpResponse response = error.response();
   headers_.add_to(response);
-  responder_->send(std::move(response));
   finish(error.status(), error.code().empty() ? "error" : error.code());
+  responder_->send(std::move(response));
 }
 
 void Exchange::send(const Json& body) {
@@ -47,8 +46,8 @@ void Exchange::begin_stream(HttpResponse head) {
 }
 
 void Exchange::end(const std::string& outcome) {
-  responder_->end();
   finish(200, outcome);
+  responder_->end();
 }
 
 void Exchange::on_disconnect(std::function<void()> callback) {
@@ -58,6 +57,7 @@ void Exchange::on_disconnect(std::function<void()> callback) {
   });
 }
 
+// Before the client has the answer: whoever asks for metrics with the answer in hand finds it counted.
 void Exchange::finish(int status, const std::string& outcome) {
   if (finished_.exchange(true)) return;
   record_.status = status;

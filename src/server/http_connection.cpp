@@ -106,9 +106,8 @@ class Connection::Answer final : public Responder {
 Connection::Connection(Socket socket, ConnectionContext& context)
     : context_(context), socket_(std::move(socket)), read_deadline_(context.io), write_deadline_(context.io) {}
 
-Connection::~Connection() {
-  context_.bodies_bytes -= reserved_;
-}
+// Whoever held it last may be another thread, and the server gone: what is the server's was given back by close().
+Connection::~Connection() = default;
 
 void Connection::start() {
   arm(read_deadline_, context_.options.header_seconds, &Connection::read_expired);
@@ -131,6 +130,7 @@ void Connection::close() {
   boost::system::error_code ignored;
   socket_.close(ignored);
   if (const auto callback = std::exchange(disconnected_, nullptr); left && callback) callback();
+  context_.bodies_bytes -= std::exchange(reserved_, 0);
   context_.closed(this);
 }
 
