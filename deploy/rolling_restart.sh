@@ -5,6 +5,9 @@ set -euo pipefail
 
 [[ $# -gt 0 ]] || { echo "usage: $0 PORT..." >&2; exit 2; }
 patience=${BAMBA_START_SECONDS:-300}
+# A proxy that found a replica away leaves it out for a while (2 seconds in nginx.conf). Were the next one stopped
+# meanwhile, and then the one after it, none would be left.
+pause=${BAMBA_PROXY_SECONDS:-3}
 
 for port in "$@"; do
   echo "bamba@$port: restarting"
@@ -19,4 +22,5 @@ for port in "$@"; do
     sleep 0.5
   done
   echo "bamba@$port: ready"
+  sleep "$pause"
 done
