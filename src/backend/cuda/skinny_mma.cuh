@@ -142,26 +142,26 @@ class Loader {
     load_weights(stage);
     go_on();
   }
-  /// The activations of the stages [begin, end), the first stages of the block's units: through registers, so that the
+  /// The activations of the first `count` stages, the block's units from `unit` on: through registers, so that the
   /// copies of weights that came before need not be over.
-  __device__ void load_activations(unsigned char* ring, int unit, int begin, int end) const {
+  __device__ void load_activations(unsigned char* ring, int unit, int count) const {
     static_assert(kActivationRounds == 1);
     constexpr int kAtOnce = 4;
     const int row = thread() / kRowChunks;
     const int c = thread() % kRowChunks;
     if (row >= p_.rows || row >= S::kMaxRows) return;
     const __nv_bfloat16* from = p_.in + row * p_.in_stride + c * 8;
-    for (int first = begin; first < end; first += kAtOnce) {
+    for (int first = 0; first < count; first += kAtOnce) {
       uint4 values[kAtOnce];
 #pragma unroll
       for (int i = 0; i < kAtOnce; ++i) {
         const int input = (unit + first + i) % p_.plan.chunks * Format::kStageInputs;
-        const bool there = first + i < end && input + c * 8 < p_.inputs;
+        const bool there = first + i < count && input + c * 8 < p_.inputs;
         values[i] = there ? __ldcg(reinterpret_cast<const uint4*>(from + input)) : make_uint4(0, 0, 0, 0);
       }
 #pragma unroll
       for (int i = 0; i < kAtOnce; ++i) {
-        if (first + i < end) {
+        if (first + i < count) {
           *reinterpret_cast<uint4*>(ring + (first + i) * S::kStageBytes + activation_target_) = values[i];
         }
       }
@@ -370,7 +370,7 @@ __global__ void __launch_bounds__(Shape<Format, kColumnTiles>::kThreads,
     commit_copies();
   };
   if constexpr (S::kWeightsFirst) {
-    loader.load_activations(ring, begin, 0, first_stages);
+    loader.load_activations(ring, begin, first_stages);
   } else {
 #pragma unroll 1
     for (int i = 0; i < S::kStages - 1; ++i) load_next();
