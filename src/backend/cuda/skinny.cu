@@ -6,6 +6,7 @@
 #include "backend/cuda/check.h"
 #include "backend/cuda/skinny_mma.h"
 #include "backend/cuda/skinny_plain.h"
+#include "backend/cuda/tensor_map.h"
 #include "base/str.h"
 
 namespace bamba::backend::cuda {
@@ -37,16 +38,36 @@ int64_t row_bytes(const DeviceWeight& weight) {
   }
 }
 
+/// Groups of scales of a row, padding included.
+int64_t groups_of(const DeviceWeight& weight) {
+  return divide_up(weight.in, 64) * (weight.kind == WeightKind::q4 ? 2 : 1);
+}
+
 int64_t tiles_of(const DeviceWeight& weight) {
   return divide_up(weight.out, kSkinnyTile);
 }
 
 SkinnyPart part_of(const SkinnyArguments& a, int64_t first_tile) {
   SkinnyPart part{};
-  part.codes = static_cast<const unsigned char*>(a.weight.codes);
-  part.pitch = a.weight.pitch;
-  part.group_scales = a.weight.group_scales;
-  part.group_scale_pitch = divide_up(a.weight.out, kSkinnyTile) * kSkinnyTile;
+  part.codes = tensor_map({.data = a.weight.codes,
+                           .cols = row_bytes(a.weight),
+                           .rows = a.weight.out,
+                           .row_bytes = a.weight.pitch,
+                           .box_cols = kStageRowBytes,
+                           .box_rows = kSkinnyTile,
+                           .bf16 = false,
+                           .swizzle = true});
+  if (const int groups = stage_groups(a.weight.kind); groups > 0) {
+    const int64_t pitch = divide_up(a.weight.out, kSkinnyTile) * kSkinnyTile;
+    part.group_scales = tensor_map({.data = a.weight.group_scales,
+                                    .cols = pitch,
+                                    .rows = groups_of(a.weight),
+                                    .row_bytes = pitch,
+                                    .box_cols = kSkinnyTile,
+                                    .box_rows = groups,
+                                    .bf16 = false,
+                                    .swizzle = false});
+  }
   part.row_scales = a.weight.row_scales;
   part.block_scales = a.weight.block_scales;
   part.bias = a.bias;
@@ -71,30 +92,33 @@ SkinnyParams params_of(const SkinnyArguments* products, int count) {
   }
   if (tiles > std::numeric_limits<int>::max()) fail(ErrorCode::invalid_argument, "weights too large for one product");
   p.n_parts = count;
-  p.row_bytes = static_cast<int>(row_bytes(a.weight));
-  p.groups = static_cast<int>(divide_up(a.weight.in, 64)) * (a.weight.kind == WeightKind::q4 ? 2 : 1);
-  p.in = static_cast<const __nv_bfloat16*>(a.in);
-  p.in_stride = a.in_stride;
+  p.plan = plan_skinny(tiles, a.weight.in, stage_inputs(a.weight.kind), multiprocessors());
+  p.in = tensor_map({.data = a.in,
+                     .cols = a.weight.in,
+                     .rows = a.rows,
+                     .row_bytes = a.in_stride * 2,
+                     .box_cols = kBoxInputs,
+                     .box_rows = skinny_row_room(a.rows),
+                     .bf16 = true,
+                     .swizzle = true});
   p.rows = static_cast<int>(a.rows);
   p.inputs = static_cast<int>(a.weight.in);
-  p.tiles = static_cast<int>(tiles);
-  p.prefetch = a.overlap_previous;
+  p.early = a.overlap_previous;
   p.counters = static_cast<int*>(a.workspace);
   p.partials = reinterpret_cast<float*>(static_cast<std::byte*>(a.workspace) + kSkinnyCounterBytes);
   return p;
 }
 
 void launch_mma(cudaStream_t stream, WeightKind kind, const SkinnyParams& params) {
-  const int processors = multiprocessors();
   switch (kind) {
     case WeightKind::bf16:
-      return skinny_mma_bf16(stream, params, processors);
+      return skinny_mma_bf16(stream, params);
     case WeightKind::fp8:
-      return skinny_mma_fp8(stream, params, processors);
+      return skinny_mma_fp8(stream, params);
     case WeightKind::q8:
-      return skinny_mma_q8(stream, params, processors);
+      return skinny_mma_q8(stream, params);
     default:
-      return skinny_mma_q4(stream, params, processors);
+      return skinny_mma_q4(stream, params);
   }
 }
 

@@ -5,17 +5,16 @@ namespace bamba::backend::cuda {
 namespace {
 
 struct Bf16Format {
-  static constexpr int kWarpsK = 2;
-  static constexpr int kStageInputs = 64;
+  static constexpr int kStageInputs = stage_inputs(WeightKind::bf16);
   static constexpr int kBlocks = 1;
-  static constexpr int kStageGroups = 0;
+  static constexpr int kFoldBlocks = 1;
+  static constexpr int kStageGroups = stage_groups(WeightKind::bf16);
   static constexpr int kTableBytes = 0;
   static constexpr bool kFolds = false;
   using Raw = uint4;
 
-  __device__ static int chunk(int row, int c) { return c ^ ((row & 1) << 2); }
-  __device__ static uint4 read(const unsigned char* weights, int row, int warp_k, int t) {
-    return *reinterpret_cast<const uint4*>(weights + row * skinny::kStageRowBytes + chunk(row, 4 * warp_k + t) * 16);
+  __device__ static uint4 read(const unsigned char* row, int place, int warp_k, int t) {
+    return *reinterpret_cast<const uint4*>(row + ((4 * warp_k + t) ^ place) * 16);
   }
   __device__ static void decode(uint4 raw, int, const unsigned char*, uint32_t (&pairs)[4]) {
     pairs[0] = raw.x;
@@ -27,8 +26,8 @@ struct Bf16Format {
 
 }  // namespace
 
-void skinny_mma_bf16(cudaStream_t stream, SkinnyParams params, int multiprocessors) {
-  skinny::launch_for_rows<Bf16Format>(stream, params, multiprocessors);
+void skinny_mma_bf16(cudaStream_t stream, const SkinnyParams& params) {
+  skinny::launch_for_rows<Bf16Format>(stream, params);
 }
 
 }  // namespace bamba::backend::cuda

@@ -1,5 +1,5 @@
-// What the formats with up to 8 bits a weight have in common in skinny_mma.cuh: four rows of warps, each of which takes
-// 32 bytes of a stage's 128 for every output, 8 bytes a thread.
+// What the formats with up to 8 bits a weight have in common in skinny_mma.cuh: rows of warps take 128 / kRows bytes of
+// a stage for every output, in pieces of 32 bytes, of which a thread reads 8.
 #pragma once
 
 #include <cstdint>
@@ -9,20 +9,26 @@
 namespace bamba::backend::cuda::skinny {
 
 struct BytesFormat {
-  static constexpr int kWarpsK = 4;
-  using Raw = uint2;
+  static constexpr int kPieces = kStageRowBytes / 32 / kWarpsK;  // of a warp
+  struct Raw {
+    uint2 piece[kPieces];
+  };
 
-  /// Four rows' 32 bytes fill the banks.
-  __device__ static int chunk(int row, int c) { return c ^ ((row & 3) << 1); }
-  __device__ static uint2 read(const unsigned char* weights, int row, int warp_k, int t) {
-    return *reinterpret_cast<const uint2*>(weights + row * kStageRowBytes + chunk(row, 2 * warp_k + t / 2) * 16 +
-                                           t % 2 * 8);
+  __device__ static Raw read(const unsigned char* row, int place, int warp_k, int t) {
+    Raw raw;
+#pragma unroll
+    for (int i = 0; i < kPieces; ++i) {
+      const int chunk = 2 * (warp_k * kPieces + i) + t / 2;
+      raw.piece[i] = *reinterpret_cast<const uint2*>(row + (chunk ^ place) * 16 + t % 2 * 8);
+    }
+    return raw;
   }
 };
 
-/// Group scales of the four rows of a thread: quantized_weight.h puts them side by side.
-__device__ inline void group_factors(const unsigned char* scales, int group, int warp_out, int g, float (&factors)[4]) {
-  const uint32_t four = *reinterpret_cast<const uint32_t*>(scales + group * kSkinnyTile + warp_out * 32 + g * 4);
+/// Group scales of a thread's four outputs, row + 8 i of the warp's: quantized_weight.h puts them side by side.
+__device__ inline void group_factors(const unsigned char* scales, int group, int warp_out, int row,
+                                     float (&factors)[4]) {
+  const uint32_t four = *reinterpret_cast<const uint32_t*>(scales + group * kSkinnyTile + warp_out * 32 + row * 4);
 #pragma unroll
   for (int i = 0; i < 4; ++i) factors[i] = static_cast<float>(static_cast<int8_t>(four >> (8 * i)));
 }

@@ -3,14 +3,27 @@
 
 #include <cuda_bf16.h>
 
+#include <cuda/atomic>
+
 #include "backend/cuda/skinny_mma.h"
 
 namespace bamba::backend::cuda::skinny {
 
 constexpr int kWarpsOut = 4;
-constexpr int kPadded = kSkinnyTile + 4;  // keeps fragments in different banks
+constexpr int kWarpsK = 2;
+constexpr int kPadded = kSkinnyTile + 8;  // keeps fragments in different banks
 
-/// The part that a tile belongs to.
+/// The row, of eight, that a fragment's index stands for: g with its three bits in the other order.
+__device__ constexpr int row_of(int g) {
+  return (g & 1) << 2 | (g & 2) | g >> 2;
+}
+
+/// All warps that multiply.
+__device__ inline void meet() {
+  asm volatile("bar.sync 1, %0;" ::"n"(kWarpsOut * kWarpsK * 32) : "memory");
+}
+
+/// The product that a tile of the launch belongs to.
 __device__ inline const SkinnyPart& part_of(const SkinnyParams& p, int tile) {
   int part = 0;
 #pragma unroll
@@ -20,7 +33,7 @@ __device__ inline const SkinnyPart& part_of(const SkinnyParams& p, int tile) {
   return p.parts[part];
 }
 
-/// Sums of a warp: [outputs 16 m + g (+ 8)][rows 8 n + 2 t (+ 1)] as mma leaves them.
+/// Sums of a warp: [outputs 16 m + row_of(g) (+ 8)][rows 8 n + row_of(2 t (+ 1))] as mma leaves them.
 template <int kColumnTiles>
 struct Sums {
   float value[2][kColumnTiles][4];
@@ -35,50 +48,43 @@ struct Sums {
   /// function(value, output in warp, row) for each of the thread's sums.
   template <typename Function>
   __device__ void each(int lane, Function function) {
-    const int g = lane / 4;
+    const int output = row_of(lane / 4);
     const int t = lane % 4;
 #pragma unroll
     for (int m = 0; m < 2; ++m) {
 #pragma unroll
       for (int n = 0; n < kColumnTiles; ++n) {
 #pragma unroll
-        for (int j = 0; j < 4; ++j) function(value[m][n][j], 16 * m + g + (j & 2) * 4, 8 * n + 2 * t + (j & 1));
+        for (int j = 0; j < 4; ++j) {
+          function(value[m][n][j], 16 * m + output + (j & 2) * 4, 8 * n + row_of(2 * t + (j & 1)));
+        }
       }
     }
   }
 };
 
-/// Where the sums of the warps that share outputs meet: an area for every two rows of warps.
-template <int kWarpsK, int kMaxRows>
+/// Where the sums of the warps that share outputs meet.
+template <int kMaxRows>
 struct Meeting {
-  static_assert(kWarpsK == 2 || kWarpsK == 4);
-  static constexpr int kAreas = kWarpsK / 2;
-  static constexpr int kArea = kMaxRows * kPadded;
-  static constexpr int kBytes = kAreas * kArea * 4;
+  static constexpr int kBytes = kMaxRows * kPadded * 4;
 
-  /// The block's sums, [row][output] in the first area and, with two of them, what is to be added in the second.
+  /// The block's sums: [row][output].
   template <int kColumnTiles>
   static __device__ void gather(float* meeting, Sums<kColumnTiles>& sums) {
+    static_assert(kWarpsK == 2);
     const int thread = static_cast<int>(threadIdx.x);
     const int lane = thread % 32;
     const int warp_out = thread / 32 % kWarpsOut;
     const int warp_k = thread / 32 / kWarpsOut;
-    const auto place = [&](int area, int output, int row) -> float& {
-      return meeting[area * kArea + row * kPadded + warp_out * 32 + output];
-    };
-    if (warp_k >= kAreas) sums.each(lane, [&](float v, int o, int row) { place(warp_k - kAreas, o, row) = v; });
-    __syncthreads();
+    const auto place = [&](int output, int row) -> float& { return meeting[row * kPadded + warp_out * 32 + output]; };
+    if (warp_k == 1) sums.each(lane, [&](float v, int o, int row) { place(o, row) = v; });
+    meet();
     // Each thread writes where it alone has read.
-    if (warp_k < kAreas) sums.each(lane, [&](float v, int o, int row) { place(warp_k, o, row) += v; });
-    __syncthreads();
+    if (warp_k == 0) sums.each(lane, [&](float v, int o, int row) { place(o, row) += v; });
+    meet();
   }
   static __device__ float4 at(const float* meeting, int row, int output) {
-    float4 sum = *reinterpret_cast<const float4*>(meeting + row * kPadded + output);
-    if constexpr (kAreas == 2) {
-      const float4 more = *reinterpret_cast<const float4*>(meeting + kArea + row * kPadded + output);
-      sum = make_float4(sum.x + more.x, sum.y + more.y, sum.z + more.z, sum.w + more.w);
-    }
-    return sum;
+    return *reinterpret_cast<const float4*>(meeting + row * kPadded + output);
   }
 };
 
@@ -163,12 +169,13 @@ struct FourOutputs {
 /// The tile's sums of all warps -> results, or partial sums where other blocks have a part in the tile's inputs. A warp
 /// takes a row's 128 outputs at a time. Everything that a thread reads from memory is under way together: the ring of
 /// stages covers one wait, not one for each row.
-template <int kWarpsK, int kColumnTiles>
-__device__ inline void finish_tile(const SkinnyParams& p, int tile, float* meeting, Sums<kColumnTiles>& sums) {
+template <int kColumnTiles>
+__device__ inline void finish_tile(const SkinnyParams& p, int tile, float* meeting, bool* is_last,
+                                   Sums<kColumnTiles>& sums) {
   constexpr int kMaxRows = 8 * kColumnTiles;
   constexpr int kRowsAtOnce = kWarpsOut * kWarpsK;
   constexpr int kRounds = (kMaxRows + kRowsAtOnce - 1) / kRowsAtOnce;
-  using Meets = Meeting<kWarpsK, kMaxRows>;
+  using Meets = Meeting<kMaxRows>;
   Meets::gather(meeting, sums);
 
   const SkinnyPart& part = part_of(p, tile);
@@ -202,17 +209,16 @@ __device__ inline void finish_tile(const SkinnyParams& p, int tile, float* meeti
     return reinterpret_cast<float4*>(p.partials + which * kSlot + row * kSkinnyTile + column);
   };
   for_each_row([&](int, int row) { *slot(static_cast<int>(blockIdx.x), row) = Meets::at(meeting, row, column); });
-  __threadfence();
-  __syncthreads();
-  __shared__ bool is_last;
+  meet();
   if (thread == 0) {
-    // The first block of a shared tile is first of no other, so it names the counter.
-    is_last = atomicAdd(p.counters + first_block, 1) == last_block - first_block;
-    if (is_last) p.counters[first_block] = 0;
-    __threadfence();
+    // The first block of a shared tile is first of no other, so it names the counter. What the block's threads wrote
+    // before they met is there for whoever counts after it.
+    const ::cuda::atomic_ref<int, ::cuda::thread_scope_device> counter(p.counters[first_block]);
+    *is_last = counter.fetch_add(1, ::cuda::memory_order_acq_rel) == last_block - first_block;
+    if (*is_last) counter.store(0, ::cuda::memory_order_relaxed);
   }
-  __syncthreads();
-  if (!is_last) return;
+  meet();
+  if (!*is_last) return;
   constexpr int kAtOnce = kRounds == 1 ? 4 : kRounds == 2 ? 3 : 2;  // blocks
   float4 totals[kRounds] = {};
 #pragma unroll 1

@@ -6,21 +6,22 @@ namespace bamba::backend::cuda {
 namespace {
 
 struct Fp8Format : skinny::BytesFormat {
-  static constexpr int kStageInputs = 128;
-  static constexpr int kBlocks = 1;
-  static constexpr int kStageGroups = 0;
+  static constexpr int kStageInputs = stage_inputs(WeightKind::fp8);
+  static constexpr int kBlocks = 2;
+  static constexpr int kFoldBlocks = kBlocks;
+  static constexpr int kStageGroups = stage_groups(WeightKind::fp8);
   static constexpr int kTableBytes = 0;
   static constexpr bool kFolds = false;
 
-  __device__ static void decode(uint2 raw, int, const unsigned char*, uint32_t (&pairs)[4]) {
-    decode_e4m3(raw.x, pairs[0], pairs[1]);
-    decode_e4m3(raw.y, pairs[2], pairs[3]);
+  __device__ static void decode(const Raw& raw, int b, const unsigned char*, uint32_t (&pairs)[4]) {
+    decode_e4m3(raw.piece[b].x, pairs[0], pairs[1]);
+    decode_e4m3(raw.piece[b].y, pairs[2], pairs[3]);
   }
 };
 
 /// A stage's inputs and a tile's outputs are one block of scales.
 struct Fp8BlockFormat : Fp8Format {
-  static_assert(kStageInputs == kFp8Block && kSkinnyTile == kFp8Block);
+  static_assert(Fp8Format::kStageInputs == kFp8Block && kSkinnyTile == kFp8Block);
   static constexpr bool kFolds = true;
 
   __device__ static void factors(const SkinnyParams& p, const unsigned char*, int, int, int, int tile, int chunk,
@@ -33,11 +34,11 @@ struct Fp8BlockFormat : Fp8Format {
 
 }  // namespace
 
-void skinny_mma_fp8(cudaStream_t stream, SkinnyParams params, int multiprocessors) {
+void skinny_mma_fp8(cudaStream_t stream, const SkinnyParams& params) {
   if (params.parts[0].block_scales != nullptr) {
-    skinny::launch_for_rows<Fp8BlockFormat>(stream, params, multiprocessors);
+    skinny::launch_for_rows<Fp8BlockFormat>(stream, params);
   } else {
-    skinny::launch_for_rows<Fp8Format>(stream, params, multiprocessors);
+    skinny::launch_for_rows<Fp8Format>(stream, params);
   }
 }
 

@@ -1,6 +1,7 @@
 // What the kernels of skinny_mma.cuh take, and the launches of their instances, one file per weight format.
 #pragma once
 
+#include <cuda.h>
 #include <cuda_bf16.h>
 #include <cuda_runtime.h>
 
@@ -13,12 +14,39 @@ namespace bamba::backend::cuda {
 /// Outputs of a tile: what a block works on at a time.
 constexpr int kSkinnyTile = 128;
 
+/// Bytes of each output's codes in a unit.
+constexpr int kStageRowBytes = 128;
+
+/// Inputs of a box of activations: 128 bytes.
+constexpr int kBoxInputs = 64;
+
+/// Inputs of a unit.
+constexpr int stage_inputs(WeightKind kind) {
+  switch (kind) {
+    case WeightKind::f32:
+      return kStageRowBytes / 4;
+    case WeightKind::bf16:
+      return kStageRowBytes / 2;
+    case WeightKind::q4:
+      return kStageRowBytes * 2;
+    default:
+      return kStageRowBytes;
+  }
+}
+/// Groups of scales in a unit.
+constexpr int stage_groups(WeightKind kind) {
+  return kind == WeightKind::q8 ? 2 : kind == WeightKind::q4 ? 8 : 0;
+}
+
+/// Rows that a kernel for `rows` of them has room for.
+constexpr int skinny_row_room(int64_t rows) {
+  return rows <= 8 ? 8 : rows <= 16 ? 16 : 32;
+}
+
 /// One product of a launch.
 struct SkinnyPart {
-  const unsigned char* codes;
-  int64_t pitch;
-  const int8_t* group_scales;
-  int64_t group_scale_pitch;
+  CUtensorMap codes;         // boxes of kStageRowBytes x kSkinnyTile
+  CUtensorMap group_scales;  // boxes of kSkinnyTile x stage_groups, where there are any
   const float* row_scales;
   const float* block_scales;
   const float* bias;
@@ -34,22 +62,18 @@ struct SkinnyPart {
 struct SkinnyParams {
   SkinnyPart parts[kSkinnyProducts];
   int n_parts;
-  int row_bytes;  // of one output's codes, up to its last input
-  int groups;
-  const __nv_bfloat16* in;
-  int64_t in_stride;
+  CUtensorMap in;  // boxes of kBoxInputs x kMaxRows
   int rows;
   int inputs;
-  int tiles;
-  bool prefetch;
+  bool early;
   SkinnyPlan plan;
   int* counters;    // [blocks], zero before and after
   float* partials;  // [blocks, 2, rows, kSkinnyTile]
 };
 
-void skinny_mma_bf16(cudaStream_t stream, SkinnyParams params, int multiprocessors);
-void skinny_mma_fp8(cudaStream_t stream, SkinnyParams params, int multiprocessors);
-void skinny_mma_q8(cudaStream_t stream, SkinnyParams params, int multiprocessors);
-void skinny_mma_q4(cudaStream_t stream, SkinnyParams params, int multiprocessors);
+void skinny_mma_bf16(cudaStream_t stream, const SkinnyParams& params);
+void skinny_mma_fp8(cudaStream_t stream, const SkinnyParams& params);
+void skinny_mma_q8(cudaStream_t stream, const SkinnyParams& params);
+void skinny_mma_q4(cudaStream_t stream, const SkinnyParams& params);
 
 }  // namespace bamba::backend::cuda

@@ -1,0 +1,70 @@
+// Copies of boxes by the GPU's copy engine (TMA), and the barriers that tell when they are there.
+#pragma once
+
+#include <cuda.h>
+
+#include <cstdint>
+
+namespace bamba::backend::cuda {
+
+__device__ inline uint32_t shared_address(const void* pointer) {
+  return static_cast<uint32_t>(__cvta_generic_to_shared(pointer));
+}
+
+/// A barrier in shared memory (mbarrier) that counts arrivals and bytes of copies. Its phases take turns: 0, 1, 0, ...
+class CopyBarrier {
+ public:
+  /// By one thread, which calls publish_barriers() behind the last; the block synchronizes before others use it.
+  __device__ void start(int arrivals) {
+    asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(shared_address(&word_)), "r"(arrivals) : "memory");
+  }
+  __device__ void arrive() {
+    asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(shared_address(&word_)) : "memory");
+  }
+  /// The phase ends when these bytes have come too.
+  __device__ void expect(int bytes) {
+    asm volatile("mbarrier.expect_tx.relaxed.cta.shared::cta.b64 [%0], %1;" ::"r"(shared_address(&word_)), "r"(bytes)
+                 : "memory");
+  }
+  __device__ void arrive_and_expect(int bytes) {
+    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(shared_address(&word_)), "r"(bytes)
+                 : "memory");
+  }
+  /// Returns when the phase (0 or 1) has ended.
+  __device__ void wait(int phase) const {
+    asm volatile(
+        "{\n"
+        ".reg .pred done;\n"
+        "again:\n"
+        "mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1;\n"
+        "@done bra over;\n"
+        "bra again;\n"
+        "over:\n"
+        "}" ::"r"(shared_address(&word_)),
+        "r"(phase)
+        : "memory");
+  }
+  __device__ uint32_t address() const { return shared_address(&word_); }
+
+ private:
+  uint64_t word_;
+};
+
+__device__ inline void publish_barriers() {
+  asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+}
+
+/// The box whose first element is [row, col]; `barrier` counts its bytes.
+__device__ inline void copy_box(void* to, const CUtensorMap& map, int col, int row, const CopyBarrier& barrier) {
+  asm volatile(
+      "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%2, %3}], [%4];" ::"r"(
+          shared_address(to)),
+      "l"(&map), "r"(col), "r"(row), "r"(barrier.address())
+      : "memory");
+}
+/// Fetches the description itself.
+__device__ inline void prefetch_map(const CUtensorMap& map) {
+  asm volatile("prefetch.tensormap [%0];" ::"l"(&map) : "memory");
+}
+
+}  // namespace bamba::backend::cuda
