@@ -14,6 +14,7 @@ function(bamba_script_test name label seconds script)
 endfunction()
 
 bamba_script_test(web.page web 600 tests/web/test_page.py)
+bamba_script_test(web.import web 300 tests/web/test_import.py)
 if(BAMBA_BUILD_SERVER)
   bamba_script_test(web.server web 300 tests/web/test_real.py)
   bamba_script_test(client.openai client 600 tests/client/test_openai.py)
