@@ -215,8 +215,13 @@ class Backend {
   virtual std::unique_ptr<LinearWeight> pack_embedding(const Tensor& weight, WeightFormat format) = 0;
   /// Packs weights that were quantized elsewhere.
   virtual std::unique_ptr<LinearWeight> pack_quantized(const QuantizedMatrix& weight) = 0;
-  /// Packs weights that came as fp8: exact, or rounded to held_format(fp8). Throws Error(non_finite) when a code is
-  /// NaN.
+  /// Whether there are kernels for fp8 weights with scales for blocks of this size.
+  virtual bool keeps_fp8_blocks(const Fp8Block& block) const {
+    static_cast<void>(block);
+    return false;
+  }
+  /// Packs weights that came as fp8: exact, or rounded to held_format(fp8), and to bf16 where their scales are for
+  /// blocks that the device does not keep. Throws Error(non_finite) when a code is NaN.
   virtual std::unique_ptr<LinearWeight> pack_fp8(const Fp8Matrix& weight) = 0;
   /// Bytes of a packed q8 or q4 weight of this shape.
   virtual size_t quantized_bytes(int64_t out, int64_t in, WeightFormat format) const = 0;

@@ -60,6 +60,7 @@ class ProfilingBackend final : public Backend {
   std::unique_ptr<LinearWeight> pack_quantized(const QuantizedMatrix& weight) override {
     return inner_->pack_quantized(weight);
   }
+  bool keeps_fp8_blocks(const Fp8Block& block) const override { return inner_->keeps_fp8_blocks(block); }
   std::unique_ptr<LinearWeight> pack_fp8(const Fp8Matrix& weight) override { return inner_->pack_fp8(weight); }
   size_t quantized_bytes(int64_t out, int64_t in, WeightFormat format) const override {
     return inner_->quantized_bytes(out, in, format);

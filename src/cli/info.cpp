@@ -16,6 +16,7 @@
 #include "cli/output.h"
 #include "cli/terminal.h"
 #include "io/checkpoint.h"
+#include "model/fp8_config.h"
 #include "model/quantization_config.h"
 #include "model/tensor_specs.h"
 
@@ -43,6 +44,7 @@ struct Found {
   std::vector<StoredTensor> tensors;
   int64_t parameters = 0;                   // as stored
   std::map<std::string, int64_t> by_dtype;  // elements of each type
+  std::optional<Fp8Block> fp8_block;        // of fp8 weights with scales for blocks
 };
 
 Found look(const InfoFlags& flags) {
@@ -56,8 +58,10 @@ Found look(const InfoFlags& flags) {
               KvFormat::f32,
               {},
               0,
+              {},
               {}};
-  const auto quantization = read_quantization_config(found.config, (directory / "config.json").string());
+  const std::string origin = (directory / "config.json").string();
+  const auto quantization = read_quantization_config(found.config, origin);
   // What loading the folder without --weights would choose.
   const bool half = found.config.dtype == DType::bf16 || found.config.dtype == DType::f16;
   const WeightFormat stored = quantization ? quantization->weights : half ? WeightFormat::bf16 : WeightFormat::f32;
@@ -79,6 +83,9 @@ Found look(const InfoFlags& flags) {
     found.parameters += count;
     found.by_dtype[found.tensors.back().type] += count;
   }
+  if (found.by_dtype.contains(std::string(dtype_safetensors_name(DType::f8_e4m3)))) {
+    found.fp8_block = read_fp8_config(found.config, origin).block;
+  }
   return found;
 }
 
@@ -87,6 +94,8 @@ void print_json(const Found& found, bool tensors, Output& out) {
   line["model"] = found.directory.string();
   line["parameters"] = found.parameters;
   line["parameters_by_dtype"] = found.by_dtype;
+  line["fp8_block_size"] = nullptr;
+  if (found.fp8_block) line["fp8_block_size"] = {found.fp8_block->rows, found.fp8_block->cols};
   line["weight_bytes"] = found.checkpoint.total_bytes();
   line["files"] = found.checkpoint.files().size();
   const StateSize state = state_size(found.config, found.kv);
@@ -132,8 +141,12 @@ void print_text(const Found& found, bool tensors, Output& out) {
   row("model", found.directory.string());
   row("parameters", str(with_thousands(found.parameters), " (", formats, ")"));
   const size_t files = found.checkpoint.files().size();
-  row("weights", str(human_bytes(static_cast<double>(found.checkpoint.total_bytes())), " in ", files,
-                     files == 1 ? " file" : " files"));
+  std::string weights = str(human_bytes(static_cast<double>(found.checkpoint.total_bytes())), " in ", files,
+                            files == 1 ? " file" : " files");
+  if (found.fp8_block) {
+    weights += str(", fp8 scales for blocks of ", found.fp8_block->rows, " x ", found.fp8_block->cols);
+  }
+  row("weights", weights);
   row("layers", layers_text(config));
   row("width",
       str("hidden ", config.hidden_size, ", feed-forward ", config.intermediate_size, ", ", config.hidden_act));

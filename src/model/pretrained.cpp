@@ -15,7 +15,7 @@ BambaForCausalLM BambaForCausalLM::from_pretrained(const std::filesystem::path& 
   const BambaConfig config = BambaConfig::from_pretrained(directory);
   auto device = make_backend(options, config);
   PretrainedSource source(directory, config, *device, options.progress);
-  const WeightFormat format = options.weights.value_or(source.format());
+  const WeightFormat format = source.format(options.weights);
   // A quantized checkpoint may still be asked for in another format: unpacked, then packed anew.
   const bool repacks = source.quantized() && format != source.format();
   auto impl = std::make_shared<BambaModel::Impl>(

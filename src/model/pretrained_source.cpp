@@ -1,5 +1,7 @@
 #include "model/pretrained_source.h"
 
+#include <algorithm>
+#include <cmath>
 #include <utility>
 
 #include "base/str.h"
@@ -27,6 +29,7 @@ PretrainedSource::PretrainedSource(const std::filesystem::path& directory, const
                                    backend::Backend& device, ProgressCallback progress)
     : directory_(directory.string()),
       quantization_(read_quantization_config(config, (directory / "config.json").string())),
+      fp8_config_(read_fp8_config(config, (directory / "config.json").string())),
       checkpoint_(Checkpoint::open(directory)),
       specs_(tensor_specs(config)),
       device_(device),
@@ -34,7 +37,7 @@ PretrainedSource::PretrainedSource(const std::filesystem::path& directory, const
   check(config);
   if (quantization_) {
     format_ = quantization_->weights;
-  } else if (has_fp8_ && device.held_format(WeightFormat::fp8) == WeightFormat::fp8) {
+  } else if (has_fp8_ && device.held_format(WeightFormat::fp8) == WeightFormat::fp8 && !must_widen()) {
     format_ = WeightFormat::fp8;
   } else {
     const DType type = config.dtype.value_or(checkpoint_.entry(kEmbeddingName).dtype);
@@ -42,8 +45,14 @@ PretrainedSource::PretrainedSource(const std::filesystem::path& directory, const
   }
 }
 
-WeightFormat PretrainedSource::format() const {
-  return format_;
+WeightFormat PretrainedSource::format(std::optional<WeightFormat> wanted) const {
+  if (wanted == WeightFormat::fp8 && must_widen()) return WeightFormat::bf16;
+  return wanted.value_or(format_);
+}
+
+bool PretrainedSource::must_widen() const {
+  return has_fp8_blocks_ && device_.held_format(WeightFormat::fp8) == WeightFormat::fp8 &&
+         !device_.keeps_fp8_blocks(*fp8_config_.block);
 }
 
 DType PretrainedSource::stored_type(const TensorSpec& spec) const {
@@ -143,7 +152,7 @@ void PretrainedSource::check(const BambaConfig& config) {
     if (entry.dtype == DType::f8_e4m3 && spec.role == TensorRole::linear) {
       check_scale(spec);
       has_fp8_ = true;
-      expected.insert(scale_name(spec.name));
+      expected.insert(scale_of(spec.name));
     } else if (!stored_format(entry.dtype)) {
       reject("the tensor ", spec.name, " has the type ", dtype_safetensors_name(entry.dtype),
              "; F32, F16 and BF16 can be read, and F8_E4M3 for linear weights with a scale");
@@ -164,31 +173,71 @@ void PretrainedSource::check(const BambaConfig& config) {
   }
 }
 
-/// One scale for the whole matrix, or one for each row.
-void PretrainedSource::check_scale(const TensorSpec& spec) const {
-  const std::string name = scale_name(spec.name);
-  if (!checkpoint_.contains(name)) reject("the tensor ", name, " is missing: ", spec.name, " is F8_E4M3");
-  const SafetensorsEntry& entry = checkpoint_.entry(name);
-  const int64_t count = shape_numel(entry.shape);
-  if (!stored_format(entry.dtype) || (count != 1 && count != spec.shape[0])) {
-    reject("the tensor ", name, " has the shape ", list_str<int64_t>(entry.shape), " and type ",
-           dtype_safetensors_name(entry.dtype), "; it must be a float for the whole matrix or one for each of its ",
-           spec.shape[0], " rows");
-  }
+/// The tensor with an fp8 matrix's scales. The blocks' are "weight_scale_inv" to DeepSeek and Transformers, whose name
+/// speaks of what the weights were divided by; codes are multiplied with them as with any other.
+std::string PretrainedSource::scale_of(const std::string& name) const {
+  const std::string other = name + "_scale_inv";
+  return checkpoint_.contains(other) ? other : scale_name(name);
 }
 
-/// The matrix with a scale for each row, one for all of it repeated.
+/// One scale for the whole matrix, one for each row, or one for each block, as the config has it.
+void PretrainedSource::check_scale(const TensorSpec& spec) {
+  const std::string name = scale_of(spec.name);
+  if (!checkpoint_.contains(name)) reject("the tensor ", name, " is missing: ", spec.name, " is F8_E4M3");
+  const SafetensorsEntry& entry = checkpoint_.entry(name);
+  const int64_t rows = spec.shape[0];
+  const bool is_float = stored_format(entry.dtype).has_value();
+  if (is_float && has_blocks(spec.name, spec.shape)) {
+    has_fp8_blocks_ = true;
+    return;
+  }
+  const int64_t count = shape_numel(entry.shape);
+  // [rows] or [rows, 1]: what is wide in two dimensions is for blocks, whatever its count.
+  const bool is_for_rows =
+      count == rows && std::find(entry.shape.begin(), entry.shape.end(), rows) != entry.shape.end();
+  if (is_float && fp8_config_.by_row && (count == 1 || is_for_rows)) return;
+  std::string wanted;
+  if (fp8_config_.by_row) wanted = str("a float for the whole matrix or one for each of its ", rows, " rows");
+  if (fp8_config_.block) {
+    const Fp8Block& block = *fp8_config_.block;
+    wanted +=
+        str(wanted.empty() ? "" : ", or ", "floats ", list_str<int64_t>(fp8_scales_shape(block, rows, spec.shape[1])),
+            " for its blocks of ", block.rows, " x ", block.cols);
+  } else {
+    wanted += " (for blocks of it, the quantization_config must give the weight_block_size)";
+  }
+  reject("the tensor ", name, " has the shape ", list_str<int64_t>(entry.shape), " and type ",
+         dtype_safetensors_name(entry.dtype), "; it must be ", wanted);
+}
+
+/// Whether the scales of the matrix are for blocks.
+bool PretrainedSource::has_blocks(const std::string& name, const Shape& shape) const {
+  return fp8_config_.block &&
+         checkpoint_.entry(scale_of(name)).shape == fp8_scales_shape(*fp8_config_.block, shape[0], shape[1]);
+}
+
+/// The matrix with a scale for each row, one for all of it repeated, or with those of its blocks.
 Fp8Matrix PretrainedSource::fp8_matrix(const std::string& name, Tensor stored) const {
-  const Tensor given = checkpoint_.tensor(scale_name(name)).to(DType::f32);
+  const Tensor given = checkpoint_.tensor(scale_of(name)).to(DType::f32);
   const auto scales = given.data<float>();
-  Fp8Matrix out{std::move(stored), {scales.begin(), scales.end()}};
-  if (out.scales.size() == 1) out.scales.assign(static_cast<size_t>(out.codes.dim(0)), scales[0]);
+  for (const float scale : scales) {
+    if (!std::isfinite(scale)) {
+      fail(ErrorCode::non_finite, directory_, ": ", scale_of(name), ": a scale is ", scale);
+    }
+  }
+  Fp8Matrix out{std::move(stored), {scales.begin(), scales.end()}, {}};
+  if (has_blocks(name, out.codes.shape())) {
+    out.block = fp8_config_.block;
+  } else if (out.scales.size() == 1) {
+    out.scales.assign(static_cast<size_t>(out.codes.dim(0)), scales[0]);
+  }
   return out;
 }
 
 std::unique_ptr<backend::LinearWeight> PretrainedSource::pack_fp8(const std::string& name) const {
+  const Fp8Matrix matrix = fp8_matrix(name, checkpoint_.tensor(name));
   try {
-    return device_.pack_fp8(fp8_matrix(name, checkpoint_.tensor(name)));
+    return device_.pack_fp8(matrix);
   } catch (const Error& error) {
     throw Error(error.code(), str(directory_, ": ", name, ": ", error.what()));
   }

@@ -156,6 +156,11 @@ void Connection::disarm(Deadline& deadline) {
 void Connection::read_more() {
   if (reading_ || phase_ == Phase::closed) return;
   reading_ = true;
+  if (sending_ended_) {
+    // Reading on would not say so once more: after an end Asio waits for news from the socket, and there are none.
+    asio::post(context_.io, [self = shared_from_this()] { self->received(asio::error::eof, 0); });
+    return;
+  }
   socket_.async_read_some(asio::buffer(chunk_), [self = shared_from_this()](boost::system::error_code error, size_t n) {
     self->received(error, n);
   });
@@ -164,7 +169,9 @@ void Connection::read_more() {
 void Connection::received(boost::system::error_code error, size_t bytes) {
   reading_ = false;
   if (phase_ == Phase::closed) return;
-  // The end of the client's bytes counts as its leaving, in the middle of an answer too.
+  if (error == asio::error::eof) sending_ended_ = true;
+  if (sending_ended_ && phase_ == Phase::answering) return sending_ended();
+  if (sending_ended_ && phase_ == Phase::idle && !in_.empty()) return;  // answered() has the next request parsed
   if (error) return close();
   if (phase_ == Phase::lingering) {
     lingered_ += bytes;
@@ -174,6 +181,29 @@ void Connection::received(boost::system::error_code error, size_t bytes) {
   if (phase_ != Phase::answering) return parse();
   // Past this bound the client's leaving is seen only when something is written to it.
   if (in_.size() <= kPipelineBytes) read_more();
+}
+
+/// In the middle of an answer: the client has left, or has only closed its side and waits. TCP tells the two apart when
+/// something is sent, which a client that has left answers with a reset. So what means nothing to a client is sent: an
+/// interim answer, or a comment between events; of another stream the next bytes will do. Before an answer to HTTP/1.0
+/// there is no such thing, and the client counts as gone.
+void Connection::sending_ended() {
+  if (ended_) return;  // the answer is on its way
+  if (!begun_) {
+    if (http10_) return close();
+    out_ += "HTTP/1.1 100 Continue\r\n\r\n";
+    flush();
+  } else if (events_) {
+    write(":\n\n");
+  }
+  if (phase_ == Phase::answering) close_at_reset();
+}
+
+void Connection::close_at_reset() {
+  if (std::exchange(watches_reset_, true)) return;
+  socket_.async_wait(Socket::wait_error, [self = shared_from_this()](boost::system::error_code error) {
+    if (!error) self->close();
+  });
 }
 
 void Connection::parse() {
@@ -358,6 +388,7 @@ void Connection::send(const HttpResponse& response) {
 void Connection::begin_stream(const HttpResponse& head) {
   if (begun_ || ended_) return;
   begun_ = true;
+  events_ = head.content_type.starts_with("text/event-stream");
   put_head(head, true);
   flush();
 }

@@ -64,6 +64,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void arm(Deadline& deadline, double seconds, void (Connection::*expired)());
   static void disarm(Deadline& deadline);
   void read_more();
+  void sending_ended();
+  void close_at_reset();
   void received(boost::system::error_code error, size_t bytes);
   void parse();
   void header_complete();
@@ -95,6 +97,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   std::array<char, 16 << 10> chunk_{};
   std::string in_;  // received and not parsed
   bool reading_ = false;
+  bool sending_ended_ = false;  // the client has closed its side
   std::optional<Parser> parser_;
   HttpRequest request_;
   bool has_header_ = false;
@@ -107,6 +110,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   bool begun_ = false;
   bool chunked_ = false;
   bool ended_ = false;
+  bool events_ = false;  // the answer is a stream of server-sent events
+  bool watches_reset_ = false;
   std::function<void()> disconnected_;
   std::string out_;      // to be written
   std::string writing_;  // being written

@@ -75,10 +75,16 @@ float fp8_quantize_block(const float* weights, int64_t rows, int64_t cols, int64
   return scale;
 }
 
+Shape fp8_scales_shape(const Fp8Block& block, int64_t rows, int64_t cols) {
+  // Not (n + size - 1) / size: a file may claim any size.
+  const auto pieces = [](int64_t n, int64_t size) { return n / size + (n % size != 0 ? 1 : 0); };
+  return {pieces(rows, block.rows), pieces(cols, block.cols)};
+}
+
 Fp8Matrix quantize_fp8(const Tensor& weight, ThreadPool& pool) {
   const int64_t rows = weight.dim(0);
   const int64_t cols = weight.dim(1);
-  Fp8Matrix out{Tensor::empty(DType::f8_e4m3, {rows, cols}), std::vector<float>(static_cast<size_t>(rows))};
+  Fp8Matrix out{Tensor::empty(DType::f8_e4m3, {rows, cols}), std::vector<float>(static_cast<size_t>(rows)), {}};
   auto* codes = static_cast<uint8_t*>(out.codes.raw());
   constexpr int64_t kTaskElements = 1 << 18;
   const int64_t rows_of_task = std::max<int64_t>(1, kTaskElements / std::max<int64_t>(1, cols));
@@ -106,6 +112,11 @@ Fp8Matrix quantize_fp8(const Tensor& weight, ThreadPool& pool) {
 }
 
 void check_fp8(const Fp8Matrix& matrix, ThreadPool& pool) {
+  const int64_t rows = matrix.codes.dim(0);
+  const int64_t scales = matrix.block ? shape_numel(fp8_scales_shape(*matrix.block, rows, matrix.codes.dim(1))) : rows;
+  if (static_cast<int64_t>(matrix.scales.size()) != scales) {
+    fail(ErrorCode::internal, "an fp8 matrix has ", matrix.scales.size(), " scales; it must have ", scales);
+  }
   const std::span codes(static_cast<const uint8_t*>(matrix.codes.raw()), static_cast<size_t>(matrix.codes.numel()));
   constexpr size_t kTaskCodes = size_t{1} << 20;
   pool.parallel_for(static_cast<int64_t>((codes.size() + kTaskCodes - 1) / kTaskCodes), [&](int64_t task, int) {
@@ -124,8 +135,17 @@ Tensor widen_fp8(const Fp8Matrix& matrix) {
   Tensor out = Tensor::empty(DType::f32, matrix.codes.shape());
   const auto* source = static_cast<const uint8_t*>(matrix.codes.raw());
   float* target = out.data<float>().data();
-  for (const float scale : matrix.scales) {
-    for (int64_t c = 0; c < matrix.codes.dim(1); ++c) *target++ = values[*source++] * scale;
+  const int64_t rows = matrix.codes.dim(0);
+  const int64_t cols = matrix.codes.dim(1);
+  const Fp8Block block = matrix.block.value_or(Fp8Block{1, std::max<int64_t>(1, cols)});
+  const int64_t scale_cols = fp8_scales_shape(block, rows, cols)[1];
+  const int64_t step = std::min(block.cols, cols);
+  for (int64_t r = 0; r < rows; ++r) {
+    const float* scale = matrix.scales.data() + r / block.rows * scale_cols;
+    for (int64_t first = 0; first < cols; first += step, ++scale) {
+      const int64_t count = std::min(step, cols - first);
+      for (int64_t c = 0; c < count; ++c) *target++ = values[*source++] * *scale;
+    }
   }
   return out;
 }

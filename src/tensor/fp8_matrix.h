@@ -1,7 +1,9 @@
 // 8-bit floating-point weights (e4m3: 1 sign bit, 4 exponent bits with bias 7, 3 mantissa bits, largest value 448, no
-// infinities, NaN is 0x7F and 0xFF) with a scale for each row: what fp8 means, apart from how any kernel lays it out.
+// infinities, NaN is 0x7F and 0xFF) with a scale for each row or each block: what fp8 means, apart from how any kernel
+// lays it out.
 //
-// Weight (r, k) of a matrix is code (r, k) * scales[r]: 8 bits a weight, and four bytes a row.
+// Weight (r, k) of a matrix is code (r, k) * scales[r]: 8 bits a weight, and four bytes a row; or, in checkpoints whose
+// scales are for blocks, code (r, k) * scales[r / block rows, k / block columns].
 #pragma once
 
 #include <bamba/tensor.h>
@@ -10,6 +12,7 @@
 #include <bit>
 #include <cmath>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -42,14 +45,24 @@ bool e4m3_is_finite(std::span<const uint8_t> codes);
 /// which it returns: the largest weight / 448. Throws Error(non_finite) when a weight is not finite.
 float fp8_quantize_block(const float* weights, int64_t rows, int64_t cols, int64_t stride, uint8_t* codes);
 
+/// How many rows and columns share a scale, both positive. Blocks at the matrix's lower and right edge may be smaller.
+struct Fp8Block {
+  int64_t rows = 0;
+  int64_t cols = 0;
+  bool operator==(const Fp8Block&) const = default;
+};
+/// [ceil(rows / block.rows), ceil(cols / block.cols)].
+Shape fp8_scales_shape(const Fp8Block& block, int64_t rows, int64_t cols);
+
 struct Fp8Matrix {
-  Tensor codes;               ///< F8_E4M3 [rows, cols]
-  std::vector<float> scales;  ///< [rows]
+  Tensor codes;                   ///< F8_E4M3 [rows, cols]
+  std::vector<float> scales;      ///< [rows], or with blocks those of fp8_scales_shape() row by row
+  std::optional<Fp8Block> block;  ///< none: a scale for each row
 };
 
 /// Rounds a tensor [rows, cols] of f32, bf16 or f16 row by row. Throws Error(non_finite).
 Fp8Matrix quantize_fp8(const Tensor& weight, ThreadPool& pool);
-/// Throws Error(non_finite) when a code is NaN.
+/// Throws Error(non_finite) when a code is NaN, Error(internal) when there are not as many scales as there must be.
 void check_fp8(const Fp8Matrix& matrix, ThreadPool& pool);
 /// The weights as f32 [rows, cols]: the code's value times the scale, rounded once.
 Tensor widen_fp8(const Fp8Matrix& matrix);

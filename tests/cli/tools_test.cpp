@@ -5,6 +5,7 @@
 #include <filesystem>
 
 #include "cli/program.h"
+#include "support/fp8_blocks.h"
 #include "support/temp_folder.h"
 
 namespace bamba::test {
@@ -60,6 +61,23 @@ TEST(Info, TextAndJson) {
     parameters += count;
   }
   EXPECT_EQ(line["parameters"], parameters);
+}
+
+TEST(Info, BlocksOfFp8ScalesAreShown) {
+  const TempFolder folder;
+  const Fp8BlockCheckpoint checkpoint(tiny_model(), {128, 64}, "_scale_inv");
+  const auto coded = folder.path() / "coded";
+  checkpoint.write_coded(coded, weight_block_size("[128, 64]"));
+  const ProgramResult text = run_bamba({"info", coded});
+  EXPECT_EQ(text.exit_code, 0) << text.err;
+  EXPECT_NE(text.out.find("fp8 scales for blocks of 128 x 64"), std::string::npos) << text.out;
+  EXPECT_NE(text.out.find("F8_E4M3"), std::string::npos) << text.out;
+  EXPECT_EQ(run_bamba({"info", coded, "--json"}).json()["fp8_block_size"].dump(), "[128,64]");
+  EXPECT_TRUE(run_bamba({"info", tiny_model(), "--json"}).json()["fp8_block_size"].is_null());
+  checkpoint.write_coded(coded, weight_block_size("[128, 0]"));
+  const ProgramResult bad = run_bamba({"info", coded});
+  EXPECT_NE(bad.exit_code, 0);
+  EXPECT_NE(bad.err.find("weight_block_size is [128,0]"), std::string::npos) << bad.err;
 }
 
 TEST(Init, SameSeedSameFile) {

@@ -8,6 +8,7 @@
 #include <cmath>
 
 #include "cuda/device.h"
+#include "cuda/model_support.h"
 #include "generation/random.h"
 #include "generation/sampler.h"
 #include "generation/warpers.h"
@@ -19,62 +20,13 @@
 namespace bamba {
 namespace {
 
+using test::Batch;
+using test::difference;
+using test::largest;
+using test::options;
 using test::random_config;
 using test::random_model;
 using test::Rng;
-
-RunOptions options(const std::string& device, WeightFormat weights) {
-  RunOptions run;
-  run.device = device;
-  run.threads = 2;
-  run.weights = weights;
-  run.kv = KvFormat::f32;
-  run.scan = ScanForm::recurrent;
-  if (device == "cuda") run.gpu_memory = size_t{1} << 30;
-  return run;
-}
-
-/// Sequences that take turns in growing: each call gives every one of them some tokens.
-class Batch {
- public:
-  explicit Batch(const BambaForCausalLM& model) : model_(model) {}
-
-  void add() { states_.push_back(model_.new_state()); }
-  SequenceState& state(size_t i) { return states_[i]; }
-
-  /// Logits of all new tokens.
-  Tensor run(const std::vector<std::vector<int64_t>>& tokens) {
-    std::vector<SequenceInput> inputs(tokens.size());
-    for (size_t i = 0; i < tokens.size(); ++i) {
-      inputs[i].state = &states_[i];
-      inputs[i].input_ids = tokens[i];
-      inputs[i].logits = LogitsToKeep::all;
-    }
-    return model_.forward(std::span<const SequenceInput>(inputs)).logits;
-  }
-
- private:
-  const BambaForCausalLM& model_;
-  std::vector<SequenceState> states_;
-};
-
-double largest(const Tensor& tensor) {
-  double out = 0;
-  for (const float value : tensor.data<float>()) out = std::max(out, std::abs(static_cast<double>(value)));
-  return out;
-}
-
-double difference(const Tensor& a, const Tensor& b) {
-  const auto x = a.data<float>();
-  const auto y = b.data<float>();
-  EXPECT_EQ(x.size(), y.size());
-  double out = 0;
-  for (size_t i = 0; i < x.size(); ++i) {
-    const double d = std::abs(static_cast<double>(x[i]) - static_cast<double>(y[i]));
-    out = std::isnan(d) ? INFINITY : std::max(out, d);
-  }
-  return out;
-}
 
 class CudaModel : public ::testing::TestWithParam<int> {};
 
@@ -341,49 +293,6 @@ TEST(CudaDraws, WhatDoesNotFitIsRefused) {
   draw.min_p = -0.5;
   refused({draw}, "min_p is -0.5");
 }
-
-/// What fp8 weights stand for, exactly, in f32 on the CPU; rounded from a parent or read as a checkpoint's own. (With
-/// bf16 activations, products are held to their sums in CudaWeights; random models make of such roundings anything from
-/// 0.5 to 9 % of the largest logit, on the CPU too.)
-TEST_P(CudaModel, Fp8AgreesWithItsWeightsInF32) {
-  BAMBA_SKIP_WITHOUT_GPU();
-  const auto seed = static_cast<uint64_t>(GetParam());
-  Rng rng(seed);
-  BambaConfig config = random_config(rng);
-  config.dtype = DType::bf16;
-  const test::TempFolder folder;
-  random_model(config, seed, options("cpu", WeightFormat::bf16)).save_pretrained(folder.path() / "parent");
-  QuantizeOptions quantize;
-  quantize.weights = WeightFormat::fp8;
-  quantize.method = QuantizeMethod::nearest;
-  quantize.threads = 2;
-  quantize_checkpoint(folder.path() / "parent", folder.path() / "fp8", quantize);
-  const auto cpu = BambaForCausalLM::from_pretrained(folder.path() / "fp8", options("cpu", WeightFormat::f32));
-
-  RunOptions exact = options("cuda", WeightFormat::fp8);
-  exact.activations = ActivationFormat::f32;
-  const auto from_parent = BambaForCausalLM::from_pretrained(folder.path() / "parent", exact);
-  exact.weights.reset();  // the checkpoint's own
-  const auto gpu = BambaForCausalLM::from_pretrained(folder.path() / "fp8", exact);
-  EXPECT_EQ(gpu.model().info().weights, WeightFormat::fp8);
-  EXPECT_LT(gpu.model().info().weight_bytes, cpu.model().info().weight_bytes / 2);
-  Batch on_gpu(gpu);
-  Batch on_cpu(cpu);
-  Batch on_parent(from_parent);
-  std::vector<std::vector<int64_t>> tokens;
-  for (int i = 0; i < 3; ++i) {
-    for (Batch* batch : {&on_gpu, &on_cpu, &on_parent}) batch->add();
-    tokens.push_back(rng.ids(rng.one_of<int64_t>({1, 2, 17, 33, 64, 100}), config.vocab_size));
-  }
-  for (int step = 0; step < 6; ++step) {
-    const Tensor reference = on_cpu.run(tokens);
-    const Tensor result = on_gpu.run(tokens);
-    ASSERT_LE(difference(result, reference), 1e-4 * largest(reference)) << "step " << step;
-    ASSERT_EQ(difference(on_parent.run(tokens), result), 0) << "step " << step;
-    for (auto& each : tokens) each = rng.ids(1, config.vocab_size);
-  }
-}
-
 INSTANTIATE_TEST_SUITE_P(Seeds, CudaModel, ::testing::Range(0, 10));
 
 TEST(CudaMemory, TooLittleIsSaid) {

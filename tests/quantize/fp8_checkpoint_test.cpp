@@ -9,6 +9,7 @@
 #include "model/random_model.h"
 #include "model/tensor_specs.h"
 #include "support/error.h"
+#include "support/fp8_blocks.h"
 #include "support/same_bits.h"
 #include "support/temp_folder.h"
 #include "tensor/fp8_matrix.h"
@@ -153,6 +154,27 @@ TEST_F(Fp8Checkpoint, Refusals) {
   quantize();
   expect_error(ErrorCode::invalid_argument, {"child", "quantized already"},
                [&] { quantize_checkpoint(child(), folder_ / "grandchild", fp8()); });
+}
+
+TEST_F(Fp8Checkpoint, OneWithScalesForBlocksIsASourceLikeItsFloats) {
+  make_parent(8, false);
+  const Fp8BlockCheckpoint blocks(parent(), {8, 16}, "_scale_inv");
+  blocks.write_coded(folder_ / "blocks", weight_block_size("[8, 16]"));
+  blocks.write_plain(folder_ / "floats");
+  QuantizeOptions options = fp8();
+  expect_error(ErrorCode::invalid_argument, {"blocks", "quantized already"},
+               [&] { quantize_checkpoint(folder_ / "blocks", child(), options); });
+  for (const WeightFormat format : {WeightFormat::q8, WeightFormat::q4}) {
+    options.weights = format;
+    options.method = QuantizeMethod::search;
+    for (const char* name : {"blocks", "floats"}) {
+      quantize_checkpoint(folder_ / name, folder_ / (std::string(name) + "-q"), options);
+    }
+    EXPECT_TRUE(same_bits(logits(load(folder_ / "blocks-q")), logits(load(folder_ / "floats-q"))));
+    // What the config said of the codes went with them.
+    const auto config = BambaConfig::from_pretrained(folder_ / "blocks-q").extra_key("quantization_config");
+    EXPECT_EQ(config->find("weight_block_size"), std::string::npos);
+  }
 }
 
 TEST_F(Fp8Checkpoint, BrokenWeightsAreNamed) {

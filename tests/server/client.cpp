@@ -68,6 +68,10 @@ void Client::close() {
   socket_ = -1;
 }
 
+void Client::half_close() {
+  ::shutdown(socket_, SHUT_WR);
+}
+
 bool Client::send(const std::string& bytes) {
   for (size_t sent = 0; sent < bytes.size();) {
     const ssize_t n = ::send(socket_, bytes.data() + sent, bytes.size() - sent, MSG_NOSIGNAL);

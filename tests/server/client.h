@@ -37,6 +37,8 @@ class Client {
   /// Whether the server closes the connection within this time, whatever it still sends.
   bool closed_within(double seconds);
   void close();
+  /// Sends nothing any more, and goes on receiving.
+  void half_close();
   /// A receive buffer so small that the server's writes stall early; call before anything is sent.
   static constexpr int kTinyBuffer = 4096;
   Client(uint16_t port, int receive_buffer);

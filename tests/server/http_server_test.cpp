@@ -20,7 +20,8 @@ using server::HttpServer;
 using server::HttpServerOptions;
 using server::Responder;
 
-/// Echoes bodies; /hold keeps the answer open, /stream/N streams N chunks, /flood writes without end.
+/// Echoes bodies; /hold keeps the answer open, and so does /events after the beginning of a stream; /stream/N streams N
+/// chunks, /flood writes without end.
 class EchoHandler final : public server::HttpHandler {
  public:
   std::optional<HttpResponse> refuse(const HttpRequest& head) override {
@@ -37,8 +38,13 @@ class EchoHandler final : public server::HttpHandler {
   }
   void handle(HttpRequest request, std::shared_ptr<Responder> responder) override {
     ++handled;
-    if (request.target == "/hold") {
+    if (request.target == "/hold" || request.target == "/events") {
       responder->on_disconnect([this] { ++disconnects; });
+      if (request.target == "/events") {
+        HttpResponse head;
+        head.content_type = "text/event-stream";
+        responder->begin_stream(head);
+      }
       const std::lock_guard lock(mutex);
       held.push_back(std::move(responder));
       return;
@@ -263,6 +269,98 @@ TEST(HttpServer, SeesClientsLeave) {
   EXPECT_TRUE(eventually([&] { return echo.handler.disconnects == 1; }));
   EXPECT_TRUE(eventually([&] { return echo.server.open_connections() == 0; }));
   echo.handler.take()->send({});  // too late, and harmless
+}
+
+/// The answer after interim ones.
+Answer final_answer(Client& client) {
+  Answer answer = client.receive();
+  while (answer.status == 100) answer = client.receive();
+  return answer;
+}
+
+TEST(HttpServer, WhoClosesItsSideOnlyGetsItsAnswer) {
+  Echo echo;
+  HttpResponse response;
+  response.body = "late";
+  {
+    Client client(echo.port());
+    client.send(request_text("GET", "/hold"));
+    client.half_close();
+    // By what is sent meanwhile the server would see that nobody is there any more.
+    EXPECT_EQ(client.receive().status, 100);
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    EXPECT_EQ(echo.server.open_connections(), 1);
+    echo.handler.take()->send(response);
+    EXPECT_EQ(final_answer(client).body, "late");
+    EXPECT_TRUE(client.closed_within(10));
+  }
+  {
+    Client client(echo.port());
+    client.send(request_text("GET", "/events"));
+    EXPECT_TRUE(client.wait_for("text/event-stream"));
+    client.half_close();
+    EXPECT_TRUE(client.wait_for(":\n\n"));
+    const auto responder = echo.handler.take();
+    responder->write("data: 1\n\n");
+    responder->end();
+    EXPECT_EQ(client.receive().events(), std::vector<nlohmann::json>{1});
+    EXPECT_TRUE(client.closed_within(10));
+  }
+  {
+    Client client(echo.port());
+    std::string requests;
+    for (int i = 0; i < 50; ++i) {
+      requests += request_text("GET", "/a") + request_text("GET", "/stream/3") + request_text("GET", "/refused");
+    }
+    client.send(requests + request_text("GET", "/b"));
+    client.half_close();
+    for (int i = 0; i < 50; ++i) {
+      EXPECT_EQ(final_answer(client).body, "GET /a ");
+      EXPECT_EQ(final_answer(client).body, "0,1,2,");
+      EXPECT_EQ(final_answer(client).status, 404);
+    }
+    EXPECT_EQ(final_answer(client).body, "GET /b ");
+    EXPECT_TRUE(client.closed_within(10));
+  }
+  EXPECT_EQ(echo.handler.disconnects, 0);
+  EXPECT_TRUE(eventually([&] { return echo.server.open_connections() == 0; }));
+}
+
+TEST(HttpServer, WhoLeavesAfterClosingItsSideIsSeen) {
+  Echo echo;
+  int left = 0;
+  for (const char* target : {"/hold", "/events"}) {
+    Client client(echo.port());
+    client.send(request_text("GET", target));
+    if (target == std::string("/events")) {
+      EXPECT_TRUE(client.wait_for("text/event-stream"));
+    }
+    client.half_close();
+    EXPECT_TRUE(client.wait_for(target == std::string("/hold") ? "100 Continue" : ":\n\n"));
+    EXPECT_EQ(echo.handler.disconnects, left);
+    client.close();
+    // The next thing that is sent meets a reset, as does the one after it.
+    const auto responder = echo.handler.take();
+    if (target == std::string("/hold")) {
+      HttpResponse response;
+      response.body = std::string(1 << 20, 'x');
+      responder->send(response);
+    } else {
+      EXPECT_TRUE(eventually([&] {
+        responder->write(": still here\n\n");
+        return echo.handler.disconnects == 1;
+      }));
+      ++left;
+    }
+    EXPECT_TRUE(eventually([&] { return echo.server.open_connections() == 0; }));
+  }
+  // Nothing can be sent to old clients before their answer: they count as gone.
+  Client old(echo.port());
+  old.send("GET /hold HTTP/1.0\r\n\r\n");
+  ASSERT_TRUE(eventually([&] { return echo.handler.handled == 3; }));
+  old.half_close();
+  EXPECT_TRUE(eventually([&] { return echo.handler.disconnects == left + 1; }));
+  echo.handler.take().reset();
 }
 
 TEST(HttpServer, AStreamThatIsNotReadIsDropped) {

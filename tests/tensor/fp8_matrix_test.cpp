@@ -98,6 +98,37 @@ TEST(Fp8, RowsKeepThreeBitsOfTheirWeights) {
   }
 }
 
+TEST(Fp8, BlocksShareAScale) {
+  ThreadPool pool(2);
+  constexpr int64_t kRows = 11;
+  constexpr int64_t kCols = 13;
+  Fp8Matrix matrix{Tensor::empty(DType::f8_e4m3, {kRows, kCols}), {}, {}};
+  auto* codes = static_cast<uint8_t*>(matrix.codes.raw());
+  for (int64_t i = 0; i < kRows * kCols; ++i) codes[i] = static_cast<uint8_t>(i * 5 % 127);
+  for (const Fp8Block& block : {Fp8Block{1, 1}, {4, 5}, {11, 13}, {1, 13}, {3, INT64_MAX}, {128, 2}}) {
+    const Shape shape = fp8_scales_shape(block, kRows, kCols);
+    EXPECT_EQ(shape, (Shape{(kRows - 1) / block.rows + 1, (kCols - 1) / block.cols + 1}));
+    matrix.block = block;
+    matrix.scales.clear();
+    for (int64_t i = 0; i < shape[0] * shape[1]; ++i) matrix.scales.push_back(0.01f * static_cast<float>(i + 1));
+    check_fp8(matrix, pool);
+    const Tensor wide = widen_fp8(matrix);
+    for (int64_t i = 0; i < kRows * kCols; ++i) {
+      const int64_t scale = i / kCols / block.rows * shape[1] + i % kCols / block.cols;
+      ASSERT_EQ(wide.data<float>()[static_cast<size_t>(i)],
+                from_e4m3(codes[i]) * matrix.scales[static_cast<size_t>(scale)])
+          << block.rows << " x " << block.cols << " at " << i;
+    }
+    matrix.scales.push_back(1);
+    EXPECT_THROW(check_fp8(matrix, pool), Error);
+  }
+  EXPECT_EQ(fp8_scales_shape({128, 128}, 256, 257), (Shape{2, 3}));
+  EXPECT_EQ(fp8_scales_shape({INT64_MAX, 1}, INT64_MAX, 0), (Shape{1, 0}));
+  const Fp8Matrix empty{Tensor::empty(DType::f8_e4m3, {3, 0}), {}, Fp8Block{2, 2}};
+  check_fp8(empty, pool);
+  EXPECT_EQ(widen_fp8(empty).numel(), 0);
+}
+
 TEST(Fp8, WhatIsNotFiniteIsRefused) {
   ThreadPool pool(2);
   Tensor weight = Tensor::zeros(DType::f32, {3, 4});

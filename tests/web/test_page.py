@@ -10,33 +10,12 @@ import unittest
 import browser
 import mock_server
 from browser import By, Keys
+from page_case import PageCase
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
-class PageTest(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.page = browser.Page()
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.page.quit()
-
-    def setUp(self):
-        self.server = mock_server.Server().start()
-        self.mock = self.server.mock
-        self.page.media(prefers_color_scheme="light", prefers_reduced_motion="no-preference")
-        self.page.load(self.server.url)
-        self.page.wait(lambda: self.page.find("#model").text == "mock-model", "the model's name")
-
-    def tearDown(self):
-        self.server.stop()
-        self.assertEqual(self.page.complaints(), [], "the console")
-
-    def bodies(self):
-        return [body for _, body, _ in self.mock.requests]
-
+class PageTest(PageCase):
     # ---- Replies
 
     def test_a_reply_streams_and_shows_its_figures(self):
@@ -265,13 +244,7 @@ class PageTest(unittest.TestCase):
         self.assertEqual(titles(), ["pears", "apples"])
         self.page.all("#chats .title")[1].click()
         self.assertEqual(self.page.replies(), ["You said: apples"])
-        exported = self.page.js("""
-          let kept; const real = URL.createObjectURL;
-          URL.createObjectURL = (blob) => { kept = blob; return real(blob); };
-          document.getElementById('export-all').click();
-          URL.createObjectURL = real;
-          return kept.text()""")
-        exported = json.loads(exported)
+        exported = json.loads(self.exported("export-all"))
         self.assertEqual([[m["content"] for m in c["messages"]] for c in exported],
                          [["pears", "You said: pears"], ["apples", "You said: apples"]])
         self.page.find("#chats [aria-label='Delete “pears”']").click()

@@ -116,6 +116,7 @@ class CudaBackend final : public Backend {
     const auto packed = cpu_->pack_quantized(weight);
     return upload_panels(context_, weight.format, weight.rows, weight.cols, packed->packed());
   }
+  bool keeps_fp8_blocks(const Fp8Block& block) const override { return block == Fp8Block{kFp8Block, kFp8Block}; }
   std::unique_ptr<LinearWeight> pack_fp8(const Fp8Matrix& weight) override { return upload_fp8(context_, weight); }
   size_t quantized_bytes(int64_t out, int64_t in, WeightFormat format) const override {
     return cpu_->quantized_bytes(out, in, format);

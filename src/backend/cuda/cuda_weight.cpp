@@ -38,6 +38,9 @@ std::unique_ptr<LinearWeight> upload_weight(CudaContext& context, const Tensor& 
 
 std::unique_ptr<LinearWeight> upload_fp8(CudaContext& context, const Fp8Matrix& weight) {
   check_fp8(weight, context.pool);
+  if (weight.block && *weight.block != Fp8Block{kFp8Block, kFp8Block}) {
+    return upload_weight(context, widen_fp8(weight), WeightFormat::bf16);
+  }
   DeviceWeight device;
   device.kind = WeightKind::fp8;
   device.out = weight.codes.dim(0);
@@ -48,7 +51,7 @@ std::unique_ptr<LinearWeight> upload_fp8(CudaContext& context, const Fp8Matrix& 
   Buffer memory = context.take(codes_bytes + scales_bytes);
   auto* scales = reinterpret_cast<std::byte*>(memory.floats()) + codes_bytes;
   device.codes = memory.floats();
-  device.row_scales = reinterpret_cast<const float*>(scales);
+  (weight.block ? device.block_scales : device.row_scales) = reinterpret_cast<const float*>(scales);
   context.uploader.copy(memory.floats(), static_cast<size_t>(device.pitch), weight.codes.raw(),
                         static_cast<size_t>(device.in), static_cast<size_t>(device.out), context.pool);
   context.uploader.copy(scales, scales_bytes, weight.scales.data(), scales_bytes, 1, context.pool);

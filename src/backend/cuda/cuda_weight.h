@@ -25,7 +25,8 @@ inline const DeviceWeight& device_weight(const LinearWeight& weight) {
 
 /// f32 or bf16, rounded to nearest even where the tensor has more. Throws Error(unsupported) for f16.
 std::unique_ptr<LinearWeight> upload_weight(CudaContext& context, const Tensor& weight, WeightFormat format);
-/// The codes and scales as they are. Throws Error(non_finite) when a code is NaN, which the kernels would read as 480.
+/// The codes and scales as they are, but blocks of another size than the kernels' are widened and rounded to bf16.
+/// Throws Error(non_finite) when a code is NaN, which the kernels would read as 480.
 std::unique_ptr<LinearWeight> upload_fp8(CudaContext& context, const Fp8Matrix& weight);
 /// q8 or q4 from the panels that the CPU backend packs.
 std::unique_ptr<LinearWeight> upload_panels(CudaContext& context, WeightFormat format, int64_t out, int64_t in,
