@@ -5,12 +5,14 @@
 //                     directly, pmaddubsw, would saturate: 255 * 127 * 2 does not fit in 16 bits.)
 //
 // Dot::Weights  what is kept in registers of 4 weights for each of kLanes outputs, kWeightBytes for each in memory;
+// Dot::kSteps   for how many times 4 inputs weights are kept in registers together;
 // Dot::Codes    4 activations, the same for all lanes.
 
 struct Dot {
 #if BAMBA_DOT_VNNI
   static constexpr int64_t kCodeBytes = 1;
   static constexpr int64_t kWeightBytes = 1;
+  static constexpr int kSteps = 2;
   using Weights = VecU8;
   using Codes = VecI32;
   static HWY_INLINE Weights prepare(VecU8 codes) {
@@ -39,6 +41,7 @@ struct Dot {
 #else
   static constexpr int64_t kCodeBytes = 2;
   static constexpr int64_t kWeightBytes = 2;
+  static constexpr int kSteps = 1;
   struct Weights {
     VecI16 even, odd;
     // Written out: one that GCC writes lacks the attributes of the instruction set, without which NEON's vectors cannot
@@ -83,7 +86,17 @@ struct Dot {
 #endif
   }
   static HWY_INLINE VecI32 add(VecI32 sum, const Weights& w, const Codes& x) {
-    return hn::Add(hn::Add(sum, pairs(w.even, x.even)), pairs(w.odd, x.odd));
+    sum = hn::Add(sum, hn::Add(pairs(w.even, x.even), pairs(w.odd, x.odd)));
+    // Does nothing, but keeps the sums where they are. Left to itself, GCC adds up a whole group's products in a tree,
+    // for which it first puts them all into memory.
+#if HWY_ARCH_ARM_A64
+    asm("" : "+w"(sum.raw));
+#elif HWY_TARGET == HWY_AVX3
+    asm("" : "+v"(sum.raw));
+#else
+    asm("" : "+x"(sum.raw));
+#endif
+    return sum;
   }
 #endif
 };

@@ -121,17 +121,17 @@ HWY_INLINE void quantized_tile(const Source& source, const std::byte* panel_grou
     }
     // Unrolled as well: sums that live through a loop GCC copies at each turn.
     BAMBA_UNROLL
-    for (int i = 0; i < kSteps; i += 2) {
-      Dot::Weights w[kVectors][2];
+    for (int i = 0; i < kSteps; i += Dot::kSteps) {
+      Dot::Weights w[kVectors][Dot::kSteps];
       BAMBA_UNROLL
       for (int v = 0; v < kVectors; ++v) {
-        w[v][0] = source.load(weights[v], i);
-        w[v][1] = source.load(weights[v], i + 1);
+        BAMBA_UNROLL
+        for (int s = 0; s < Dot::kSteps; ++s) w[v][s] = source.load(weights[v], i + s);
       }
       BAMBA_UNROLL
       for (int r = 0; r < kRows; ++r) {
         BAMBA_UNROLL
-        for (int s = 0; s < 2; ++s) {
+        for (int s = 0; s < Dot::kSteps; ++s) {
           const auto four = Dot::broadcast(codes[r] + (i + s) * kStepBytes);
           BAMBA_UNROLL
           for (int v = 0; v < kVectors; ++v) dots[r][v] = Dot::add(dots[r][v], w[v][s], four);
@@ -193,7 +193,7 @@ HWY_INLINE void quantized_rows(const Source& source, const std::byte* panel_grou
 }
 
 /// From so many rows on, weights are unpacked once for all of them.
-constexpr int64_t kUnpackedRows = 2 * kTileRows;
+constexpr int64_t kUnpackedRows = 3 * kTileRows;
 
 template <class Source>
 HWY_INLINE void quantized_groups(const std::byte* panel_groups, const cpu::QuantizedRows& x, int64_t row0, int64_t rows,
