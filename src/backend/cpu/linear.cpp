@@ -190,7 +190,7 @@ Inputs make_inputs(cpu::Context& context, Matrix in, std::span<const LinearOp> o
   } else if (any_bf16) {
     inputs.in_for_bf16 = {memory + bf16_at, in.rows, in.cols, padded};
   }
-  constexpr int64_t kWorkOfElement = 4;
+  constexpr int64_t kWorkOfElement = 16;  // half a nanosecond and more
   context.parallel(in.rows, in.rows * in.cols * kWorkOfElement, [&](int64_t r, Scratch&) HWY_ATTR {
     const float* row = in.data + r * in.stride;
     if (any_q8) inputs.kernels->quantize_row(row, in.cols, group_size(WeightFormat::q8), inputs.q8, r);
