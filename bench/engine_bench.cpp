@@ -147,7 +147,7 @@ void requests(benchmark::State& state) {
 }
 BENCHMARK(requests)
     ->ArgNames({"requests", "prompt", "reply", "sampled"})
-    ->ArgsProduct({{1, 4, 16}, {64}, {32}, {0, 1}})    // prompts weigh as much as replies
+    ->ArgsProduct({{1, 4, 16}, {64}, {32}, {0, 1}})   // prompts weigh as much as replies
     ->ArgsProduct({{1, 4, 16}, {32}, {128}, {0, 1}})  // replies weigh most
     ->UseRealTime()
     ->Unit(benchmark::kMillisecond);

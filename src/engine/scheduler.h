@@ -75,8 +75,8 @@ class Scheduler {
     Job* job;
     size_t sequence;
     int64_t count;
-    bool ends;        ///< with the sequence's last token: its logits choose the next
-    bool all_logits;  ///< for the log-probabilities of a prompt
+    bool ends;          ///< with the sequence's last token: its logits choose the next
+    bool all_logits;    ///< for the log-probabilities of a prompt
     size_t choice = 0;  ///< where rows_ has that of the first sequence that the piece gives a token
 
     size_t rows() const { return all_logits ? static_cast<size_t>(count) : ends ? 1 : 0; }  ///< of logits

@@ -259,7 +259,8 @@ void Scheduler::take_piece(const Piece& piece, std::span<const float> logits) {
 void Scheduler::add_prompt_logprobs(Job& job, std::span<const float> rows, int64_t count) {
   const Sequence& sequence = job.sequences[0];
   const auto vocab = static_cast<size_t>(model_.vocab_size());
-  const auto first = static_cast<size_t>(sequence.state->length() - count) + 1;  // the token that the first row predicts
+  const auto first =
+      static_cast<size_t>(sequence.state->length() - count) + 1;  // the token that the first row predicts
   const size_t predicted = std::min(static_cast<size_t>(count), job.prompt.size() - first);
   const size_t before = job.prompt_logprobs.size();
   job.prompt_logprobs.resize(before + predicted);

@@ -34,8 +34,7 @@ void RowChooser::attempt(const Row& row, const Part& part) {
 }
 
 void RowChooser::finish(const Row& row, ChoiceMemory& memory) {
-  row.chooser->choose(row.sequences, row.logits, memory,
-                      std::span(choices_).subspan(row.place, row.sequences.size()));
+  row.chooser->choose(row.sequences, row.logits, memory, std::span(choices_).subspan(row.place, row.sequences.size()));
 }
 
 void RowChooser::choose(StepModel& model) {

@@ -22,7 +22,8 @@ void TopSelector::offer(std::span<const float> scores, float addend, int64_t bas
   if (limit_ == 0) return;
   for (size_t i = 0; i < scores.size(); ++i) {
     if (heap_.size() == limit_) {
-      while (i + kScoreBlock <= scores.size() && !(block_max(&scores[i]) + addend > heap_.front().score)) i += kScoreBlock;
+      while (i + kScoreBlock <= scores.size() && !(block_max(&scores[i]) + addend > heap_.front().score))
+        i += kScoreBlock;
       if (i == scores.size()) return;
     }
     const Candidate candidate{base + static_cast<int64_t>(i), scores[i] + addend};
