@@ -27,6 +27,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/function_ref.h"
 #include "tensor/fp8_matrix.h"
 #include "tensor/quantized_matrix.h"
 
@@ -180,6 +181,9 @@ class Backend {
   virtual std::string_view name() const = 0;
   /// Host threads that work on one operation.
   virtual int threads() const = 0;
+  /// Runs body(task, thread) on them for each task in [0, tasks), for the caller's own work between operations: see
+  /// ThreadPool::parallel_for. Any thread may call.
+  virtual void parallel_for(int64_t tasks, FunctionRef<void(int64_t task, int thread)> body) = 0;
   /// Measures the device with all of this backend's threads; takes under a second and 512 MiB of memory meanwhile.
   virtual MachineRoof measure_roof() = 0;
   /// What the model's intermediate matrices hold: all but the residual stream and the logits.

@@ -20,6 +20,9 @@ class ProfilingBackend final : public Backend {
 
   std::string_view name() const override { return inner_->name(); }
   int threads() const override { return inner_->threads(); }
+  void parallel_for(int64_t tasks, FunctionRef<void(int64_t task, int thread)> body) override {
+    inner_->parallel_for(tasks, body);
+  }
   MachineRoof measure_roof() override { return inner_->measure_roof(); }
   Element intermediate_element() const override { return inner_->intermediate_element(); }
   bool buffers_on_host() const override { return inner_->buffers_on_host(); }

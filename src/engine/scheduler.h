@@ -25,6 +25,7 @@
 #include "engine/job.h"
 #include "engine/prompt_budget.h"
 #include "engine/state_cache.h"
+#include "generation/row_chooser.h"
 #include "generation/step_model.h"
 
 namespace bamba {
@@ -74,8 +75,11 @@ class Scheduler {
     Job* job;
     size_t sequence;
     int64_t count;
-    bool ends;        ///< with the sequence's last token: its logits choose the next
-    bool all_logits;  ///< for the log-probabilities of a prompt
+    bool ends;          ///< with the sequence's last token: its logits choose the next
+    bool all_logits;    ///< for the log-probabilities of a prompt
+    size_t choice = 0;  ///< where rows_ has that of the first sequence that the piece gives a token
+
+    size_t rows() const { return all_logits ? static_cast<size_t>(count) : ends ? 1 : 0; }  ///< of logits
   };
   struct Load {
     int64_t places = 0;
@@ -122,9 +126,11 @@ class Scheduler {
   bool waits_for_leader(Job& job);
   bool run_model();
   void take_rows(std::span<float> logits, std::span<const int64_t> chosen);
-  void take_piece(const Piece& piece, std::span<float> rows, const int64_t* chosen);
-  void first_tokens(Job& job, std::span<float> row, const int64_t* chosen);
-  void next_token(Job& job, size_t sequence, double now);
+  void choose_tokens(std::span<float> logits, std::span<const int64_t> chosen);
+  void add_rows(Piece& piece, std::span<float> row, const int64_t* chosen);
+  void take_piece(const Piece& piece, std::span<const float> logits);
+  void first_tokens(Job& job, size_t choice);
+  void next_token(Job& job, size_t sequence, Choice& choice, double now);
   void close_sequence(Job& job, size_t sequence);
   void add_prompt_logprobs(Job& job, std::span<const float> rows, int64_t count);
 
@@ -145,8 +151,10 @@ class Scheduler {
   std::vector<std::pair<Job*, size_t>> reading_;  ///< the sequences of shares_
   std::vector<StepInput> inputs_;
   std::vector<TokenDraw> draws_;
-  std::vector<float> row_copy_;
-  TopSelector selector_;
+  RowChooser rows_;
+  std::vector<std::vector<float>> row_copies_;
+  size_t row_copies_used_ = 0;
+  std::vector<TopSelector> selectors_;  ///< one a thread
 };
 
 /// The exception being handled, as what listeners get: an Error as it is, others with their text.

@@ -1,5 +1,6 @@
 // One step of the scheduler: what runs, and what its logits choose.
 #include <algorithm>
+#include <exception>
 #include <utility>
 
 #include "engine/scheduler.h"
@@ -158,32 +159,86 @@ bool Scheduler::run_model() {
 }
 
 void Scheduler::take_rows(std::span<float> logits, std::span<const int64_t> chosen) {
+  choose_tokens(logits, chosen);
   const auto vocab = static_cast<size_t>(model_.vocab_size());
   size_t row = 0;
   for (const Piece& piece : pieces_) {
-    const size_t rows = piece.all_logits ? static_cast<size_t>(piece.count) : piece.ends ? 1 : 0;
     if (!piece.job->forked || piece.count > 1) metrics_.prefill_tokens += static_cast<uint64_t>(piece.count);
     if (!piece.job->ended) {
       try {
-        if (rows == 0) {
-          take_piece(piece, {}, nullptr);
-        } else if (!chosen.empty()) {
-          take_piece(piece, {}, &chosen[row]);
-        } else {
-          take_piece(piece, logits.subspan(row * vocab, rows * vocab), nullptr);
-        }
+        const size_t rows_read = piece.all_logits ? static_cast<size_t>(piece.count) * vocab : 0;
+        take_piece(piece, logits.subspan(rows_read > 0 ? row * vocab : 0, rows_read));
       } catch (...) {
         fail_job(*piece.job, current_error());
       }
     }
-    row += rows;
+    row += piece.rows();
   }
 }
 
-void Scheduler::take_piece(const Piece& piece, std::span<float> rows, const int64_t* chosen) {
+/// All that can be found out about the next tokens before any of them is told, on all threads.
+void Scheduler::choose_tokens(std::span<float> logits, std::span<const int64_t> chosen) {
+  const auto vocab = static_cast<size_t>(model_.vocab_size());
+  rows_.start();
+  row_copies_used_ = 0;
+  size_t row = 0;
+  for (Piece& piece : pieces_) {
+    row += piece.rows();
+    if (!piece.ends) continue;
+    try {
+      if (chosen.empty()) {
+        add_rows(piece, logits.subspan((row - 1) * vocab, vocab), nullptr);
+      } else {
+        add_rows(piece, {}, &chosen[row - 1]);
+      }
+    } catch (...) {
+      fail_job(*piece.job, current_error());
+    }
+  }
+  rows_.choose(model_);
+}
+
+/// `row`: the logits after the piece, unless the model has chosen.
+void Scheduler::add_rows(Piece& piece, std::span<float> row, const int64_t* chosen) {
+  Job& job = *piece.job;
+  std::span<const Sequence> sequences(&job.sequences[piece.sequence], 1);
+  if (!job.forked) {
+    // Every sequence gets its first token from the prompt's row.
+    for (int64_t i = std::ssize(job.sequences); i < job.count; ++i) {
+      job.sequences.push_back(new_sequence(TextStream(tools_, job.rules), 0, i, job.prompt, job.max_length));
+    }
+    sequences = job.sequences;
+  }
+  if (chosen != nullptr) {
+    for (size_t i = 0; i < sequences.size(); ++i) {
+      const Choice choice = job.chooser(piece.sequence + i).choice_of_model(sequences[i], *chosen);
+      const size_t place = rows_.add(choice);
+      if (i == 0) piece.choice = place;
+    }
+    return;
+  }
+  if (job.choosers.size() == 1 || sequences.size() == 1) {
+    piece.choice = rows_.add(job.chooser(piece.sequence), sequences, row);
+    return;
+  }
+  // With a processor each, every sequence's chooser changes the row for itself.
+  for (size_t i = 0; i < sequences.size(); ++i) {
+    std::span<float> own = row;
+    if (i > 0) {
+      if (row_copies_used_ == row_copies_.size()) row_copies_.emplace_back();
+      row_copies_[row_copies_used_].assign(row.begin(), row.end());
+      own = row_copies_[row_copies_used_++];
+    }
+    const size_t place = rows_.add(job.chooser(i), sequences.subspan(i, 1), own);
+    if (i == 0) piece.choice = place;
+  }
+}
+
+/// `logits`: one row a token, where the piece asked for them.
+void Scheduler::take_piece(const Piece& piece, std::span<const float> logits) {
   Job& job = *piece.job;
   Sequence& sequence = job.sequences[piece.sequence];
-  if (piece.all_logits) add_prompt_logprobs(job, rows, piece.count);
+  if (piece.all_logits) add_prompt_logprobs(job, logits, piece.count);
   if (!piece.ends) {
     if (job.forked) return;
     const int64_t length = sequence.state->length();
@@ -192,18 +247,11 @@ void Scheduler::take_piece(const Piece& piece, std::span<float> rows, const int6
     if (cut != job.cuts.end()) keep_snapshot(job, sequence, cut->kind);
     return;
   }
-  const std::span<float> row = chosen != nullptr ? rows : rows.last(static_cast<size_t>(model_.vocab_size()));
   if (!job.forked) {
-    first_tokens(job, row, chosen);
+    first_tokens(job, piece.choice);
     return;
   }
-  Chooser& chooser = job.chooser(piece.sequence);
-  if (chosen != nullptr) {
-    chooser.set_chosen(sequence, *chosen);
-  } else {
-    chooser.prepare(sequence, row);
-  }
-  next_token(job, piece.sequence, clock_());
+  next_token(job, piece.sequence, rows_.choice(piece.choice), clock_());
   if (sequence.finished && !job.ended) close_sequence(job, piece.sequence);
 }
 
@@ -211,42 +259,42 @@ void Scheduler::take_piece(const Piece& piece, std::span<float> rows, const int6
 void Scheduler::add_prompt_logprobs(Job& job, std::span<const float> rows, int64_t count) {
   const Sequence& sequence = job.sequences[0];
   const auto vocab = static_cast<size_t>(model_.vocab_size());
-  const int64_t first = sequence.state->length() - count;
-  for (int64_t i = 0; i < count; ++i) {
-    const auto predicted = static_cast<size_t>(first + i + 1);
-    if (predicted >= job.prompt.size()) return;
-    const auto row = rows.subspan(static_cast<size_t>(i) * vocab, vocab);
-    if (!job.config.remove_invalid_values) check_logits(row, 0, 0, 0);
-    job.prompt_logprobs.push_back(
-        token_logprob(row, log_sum_exp(row), job.prompt[predicted], job.config.top_logprobs, selector_));
+  const auto first =
+      static_cast<size_t>(sequence.state->length() - count) + 1;  // the token that the first row predicts
+  const size_t predicted = std::min(static_cast<size_t>(count), job.prompt.size() - first);
+  const size_t before = job.prompt_logprobs.size();
+  job.prompt_logprobs.resize(before + predicted);
+  selectors_.resize(static_cast<size_t>(model_.threads()));
+  std::vector<std::exception_ptr> errors(predicted);
+  model_.parallel_for(static_cast<int64_t>(predicted), [&](int64_t task, int thread) {
+    const auto i = static_cast<size_t>(task);
+    const auto row = rows.subspan(i * vocab, vocab);
+    try {
+      if (!job.config.remove_invalid_values) check_logits(row, 0, 0, 0);
+      job.prompt_logprobs[before + i] = token_logprob(row, log_sum_exp(row), job.prompt[first + i],
+                                                      job.config.top_logprobs, selectors_[static_cast<size_t>(thread)]);
+    } catch (...) {
+      errors[i] = std::current_exception();
+    }
+  });
+  for (const std::exception_ptr& error : errors) {
+    if (error) std::rethrow_exception(error);
   }
 }
 
 /// The prompt is read: every sequence gets its first token from the same row, and those that go on a state.
-void Scheduler::first_tokens(Job& job, std::span<float> row, const int64_t* chosen) {
+void Scheduler::first_tokens(Job& job, size_t choice) {
   const double now = clock_();
   job.first_token_at = now;
   job.usage.time_to_first_token = now - job.submitted_at;
   metrics_.time_to_first_token.add(job.usage.time_to_first_token);
   tell(job, [&](EngineListener& listener) { listener.prompt_done(job.usage, job.prompt_logprobs); });
-  for (int64_t i = 1; i < job.count; ++i) {
-    job.sequences.push_back(new_sequence(TextStream(tools_, job.rules), 0, i, job.prompt, job.max_length));
-  }
   job.token_times.assign(job.sequences.size(), now);
   if (job.ranked()) job.held_back.resize(job.sequences.size());
   job.forked = true;
 
-  // With a processor each, every sequence's chooser changes the row for itself.
-  const bool each = job.choosers.size() > 1;
-  if (each) row_copy_.assign(row.begin(), row.end());
   for (size_t i = 0; i < job.sequences.size() && !job.ended; ++i) {
-    if (chosen != nullptr) {
-      job.chooser(i).set_chosen(job.sequences[i], *chosen);
-    } else if (i == 0 || each) {
-      if (i > 0) std::copy(row_copy_.begin(), row_copy_.end(), row.begin());
-      job.chooser(i).prepare(job.sequences[i], row);
-    }
-    next_token(job, i, now);
+    next_token(job, i, rows_.choice(choice + i), now);
   }
   if (job.ended) return;
 
@@ -263,9 +311,9 @@ void Scheduler::first_tokens(Job& job, std::span<float> row, const int64_t* chos
   }
 }
 
-void Scheduler::next_token(Job& job, size_t sequence, double now) {
+void Scheduler::next_token(Job& job, size_t sequence, Choice& choice, double now) {
   Sequence& grown = job.sequences[sequence];
-  append_token(job.chooser(sequence), job.rules, grown);
+  append_token(choice, job.rules, grown);
   ++job.usage.completion_tokens;
   ++metrics_.generated_tokens;
   if (grown.result.ids.size() > 1) metrics_.inter_token.add(now - job.token_times[sequence]);

@@ -40,20 +40,50 @@ Sequence new_sequence(TextStream text, int64_t prompt_index, int64_t sequence_in
   return sequence;
 }
 
-void Chooser::prepare(const Sequence& sequence, std::span<float> row) {
-  row_ = row;
-  chosen_ = -1;
-  step_ = step_of(sequence);
-  if (!config_.remove_invalid_values) check_logits(row, sequence.result.prompt_index, sequence.sequence_index, step_);
-  processors_.apply(sequence.ids, sequence.prompt_length, sequence.max_length, row);
-  if (config_.output_logprobs) log_sum_ = log_sum_exp(row);
-  if (!config_.do_sample) return;
-  if (config_.output_logprobs) {
-    processed_.assign(row.begin(), row.end());  // the warpers change the row
-    row_ = processed_;
+void Chooser::prepare(const Sequence& sequence, std::span<float> row, ChoiceMemory& memory) const {
+  if (!config_.remove_invalid_values) {
+    check_logits(row, sequence.result.prompt_index, sequence.sequence_index, step_of(sequence));
   }
-  candidates_ = warpers_.apply(row);
-  sampler_.set(candidates_);
+  processors_.apply_built_in(sequence.ids, sequence.prompt_length, sequence.max_length, row, memory.counts);
+}
+
+void Chooser::call_callers(const Sequence& sequence, std::span<float> row) {
+  processors_.apply_callers(sequence.ids, sequence.prompt_length, row);
+}
+
+void Chooser::choose(std::span<const Sequence> sequences, std::span<float> row, ChoiceMemory& memory,
+                     std::span<Choice> choices) const {
+  processors_.check_any_left(sequences[0].ids, row);
+  std::span<const float> scores = row;
+  double log_sum = 0;
+  if (config_.output_logprobs) {
+    log_sum = log_sum_exp(row);
+    if (config_.do_sample) {
+      memory.processed.assign(row.begin(), row.end());  // the warpers change the row
+      scores = memory.processed;
+    }
+  }
+  std::span<const Candidate> candidates;
+  int64_t best = -1;
+  if (config_.do_sample) {
+    memory.warpers.set(warper_settings_);
+    candidates = memory.warpers.apply(row);
+    memory.sampler.set(candidates);
+  } else {
+    best = greedy_token(row);
+  }
+  for (size_t i = 0; i < sequences.size(); ++i) {
+    const Sequence& sequence = sequences[i];
+    choices[i].token = best;
+    if (config_.do_sample) {
+      const double uniform =
+          uniform_draw(config_.seed, sequence.result.prompt_index, sequence.sequence_index, step_of(sequence));
+      choices[i].token = candidates[memory.sampler.draw(uniform)].id;
+    }
+    if (config_.output_logprobs) {
+      choices[i].logprob = token_logprob(scores, log_sum, choices[i].token, config_.top_logprobs, memory.selector);
+    }
+  }
 }
 
 TokenDraw Chooser::draw_for(const Sequence& sequence) const {
@@ -70,24 +100,25 @@ TokenDraw Chooser::draw_for(const Sequence& sequence) const {
   return draw;
 }
 
-void Chooser::set_chosen(const Sequence& sequence, int64_t token) {
-  step_ = step_of(sequence);
-  if (token < 0) fail_not_finite(-1 - token, sequence.result.prompt_index, sequence.sequence_index, step_);
-  chosen_ = token;
+Choice Chooser::choice_of_model(const Sequence& sequence, int64_t token) const {
+  Choice choice;
+  choice.token = token;
+  if (token < 0) {
+    try {
+      fail_not_finite(-1 - token, sequence.result.prompt_index, sequence.sequence_index, step_of(sequence));
+    } catch (...) {
+      choice.error = std::current_exception();
+    }
+  }
+  return choice;
 }
 
-int64_t Chooser::choose(const Sequence& sequence) {
-  if (chosen_ >= 0) return chosen_;
-  if (!config_.do_sample) return greedy_token(row_);
-  const double uniform = uniform_draw(config_.seed, sequence.result.prompt_index, sequence.sequence_index, step_);
-  return candidates_[sampler_.draw(uniform)].id;
-}
-
-void append_token(Chooser& chooser, const StopRules& rules, Sequence& sequence) {
-  const int64_t token = chooser.choose(sequence);
+void append_token(Choice& choice, const StopRules& rules, Sequence& sequence) {
+  if (choice.error) std::rethrow_exception(choice.error);
+  const int64_t token = choice.token;
   sequence.ids.push_back(token);
   sequence.result.ids.push_back(token);
-  if (chooser.config().output_logprobs) sequence.result.logprobs.push_back(chooser.logprob(token));
+  if (choice.logprob) sequence.result.logprobs.push_back(std::move(*choice.logprob));
 
   const bool stopped = sequence.text.push(token);
   if (rules.is_eos(token)) {

@@ -6,6 +6,7 @@
 #include <bamba/token_draw.h>
 
 #include <cstdint>
+#include <exception>
 #include <memory>
 #include <optional>
 #include <span>
@@ -35,17 +36,31 @@ struct Sequence {
 Sequence new_sequence(TextStream text, int64_t prompt_index, int64_t sequence_index, std::vector<int64_t> prompt_ids,
                       int64_t max_length);
 
-/// Chooses tokens from rows of logits. Its buffers live as long as it does.
+/// What a row of logits came to for one sequence.
+struct Choice {
+  int64_t token = -1;
+  std::optional<TokenLogprob> logprob;  ///< with output_logprobs
+  std::exception_ptr error;             ///< in place of both
+};
+
+/// Working memory for one row at a time, whichever chooser's. It lives on, so that a step allocates nothing.
+struct ChoiceMemory {
+  Warpers warpers;
+  Sampler sampler;
+  TopSelector selector;
+  std::vector<float> processed;
+  std::vector<uint32_t> counts;
+};
+
+/// Chooses tokens from rows of logits; row_chooser.h does so for all rows of a step. What is const may be called by
+/// several threads at once, each with a row and a memory of its own.
 class Chooser {
  public:
   /// Both must outlive the chooser.
   Chooser(const GenerationConfig& config, std::span<const LogitsProcessor> processors,
           const std::optional<Constraint>& constraint = {})
-      : config_(config), processors_(config, processors, constraint), warpers_(WarperSettings::from(config)) {}
+      : config_(config), processors_(config, processors, constraint), warper_settings_(WarperSettings::from(config)) {}
 
-  /// Makes the row of logits after this sequence's tokens ready for choose(). The row may be changed, and is read until
-  /// the next call.
-  void prepare(const Sequence& sequence, std::span<float> row);
   /// Whether the likeliest token of the model is always the one, and nothing else is asked about it.
   bool takes_the_best() const { return !config_.do_sample && !config_.output_logprobs && processors_.is_empty(); }
   /// Whether a TokenDraw says all about how a token is chosen.
@@ -55,29 +70,27 @@ class Chooser {
   }
   /// The draw of the token after this sequence's.
   TokenDraw draw_for(const Sequence& sequence) const;
-  /// In place of prepare(): choose() gives this token, which the model chose; or negative, as forward_best has it.
-  void set_chosen(const Sequence& sequence, int64_t token);
+  /// The model's own choice: a token, or negative, as forward_best has it.
+  Choice choice_of_model(const Sequence& sequence, int64_t token) const;
 
-  int64_t choose(const Sequence& sequence);
-  TokenLogprob logprob(int64_t token) { return token_logprob(row_, log_sum_, token, config_.top_logprobs, selector_); }
-  const GenerationConfig& config() const { return config_; }
+  // From the row of logits after a sequence's tokens to the next one, in this order. The row may be changed.
+  /// Checks the logits and applies the built-in processors.
+  void prepare(const Sequence& sequence, std::span<float> row, ChoiceMemory& memory) const;
+  /// The caller's own processors and the constraint, where there are any.
+  void call_callers(const Sequence& sequence, std::span<float> row);
+  bool has_callers() const { return processors_.has_callers(); }
+  /// A token for each of these sequences, which share all their tokens so far.
+  void choose(std::span<const Sequence> sequences, std::span<float> row, ChoiceMemory& memory,
+              std::span<Choice> choices) const;
 
  private:
   const GenerationConfig& config_;
   ProcessorChain processors_;
-  Warpers warpers_;
-  Sampler sampler_;
-  TopSelector selector_;
-  std::span<const float> row_;
-  int64_t step_ = 0;
-  int64_t chosen_ = -1;
-  double log_sum_ = 0;
-  std::vector<float> processed_;
-  std::span<const Candidate> candidates_;
+  WarperSettings warper_settings_;
 };
 
-/// Takes the next token of a sequence that the chooser was prepared for, and finds out whether it is the last.
-void append_token(Chooser& chooser, const StopRules& rules, Sequence& sequence);
+/// Takes the next token of a sequence, and finds out whether it is the last. Throws the choice's error if it has one.
+void append_token(Choice& choice, const StopRules& rules, Sequence& sequence);
 
 /// What a listener hears of the token that append_token took last. Refers to the sequence.
 StreamEvent stream_event(const Sequence& sequence);

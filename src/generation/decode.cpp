@@ -1,7 +1,7 @@
 // Greedy search and sampling, for a ragged batch whose sequences leave it as they end.
 #include <algorithm>
 
-#include "generation/chooser.h"
+#include "generation/row_chooser.h"
 #include "generation/run.h"
 
 namespace bamba {
@@ -13,8 +13,8 @@ struct Group {
   std::unique_ptr<StepState> state;  // the prompt's, until its sequences have their own
 };
 
-void append(Run& run, Chooser& chooser, Sequence& sequence) {
-  append_token(chooser, run.rules(), sequence);
+void append(Run& run, Choice& choice, Sequence& sequence) {
+  append_token(choice, run.rules(), sequence);
   run.count_token();
   run.emit(stream_event(sequence));
 }
@@ -49,11 +49,15 @@ void run_loop(Run& run, std::vector<PromptRun>& prompts, std::vector<Sequence>& 
   Chooser chooser(run.config(), run.options().processors, run.options().constraint);
 
   // The first token: from the prompts' own rows.
+  RowChooser rows;
+  for (size_t i = 0; i < prompts.size(); ++i) {
+    rows.add(chooser, std::span(sequences).subspan(i * each, each), logits.subspan(i * vocab, vocab));
+  }
+  rows.choose(run.model());
   for (size_t i = 0; i < prompts.size(); ++i) {
     Group group{std::span(sequences).subspan(i * each, each), std::move(prompts[i].state)};
-    chooser.prepare(group.sequences[0], logits.subspan(i * vocab, vocab));
-    for (Sequence& sequence : group.sequences) {
-      append(run, chooser, sequence);
+    for (size_t j = 0; j < each; ++j) {
+      append(run, rows.choice(i * each + j), group.sequences[j]);
       if (run.cancelled()) return;
     }
     share_state(group);
@@ -82,13 +86,17 @@ void run_loop(Run& run, std::vector<PromptRun>& prompts, std::vector<Sequence>& 
     } else {
       logits = run.forward(inputs);
     }
+    rows.start();
     for (size_t i = 0; i < active.size(); ++i) {
       if (chosen.empty()) {
-        chooser.prepare(*active[i], logits.subspan(i * vocab, vocab));
+        rows.add(chooser, std::span(active[i], 1), logits.subspan(i * vocab, vocab));
       } else {
-        chooser.set_chosen(*active[i], chosen[i]);
+        rows.add(chooser.choice_of_model(*active[i], chosen[i]));
       }
-      append(run, chooser, *active[i]);
+    }
+    rows.choose(run.model());
+    for (size_t i = 0; i < active.size(); ++i) {
+      append(run, rows.choice(i), *active[i]);
       if (active[i]->finished) active[i]->state.reset();
       if (run.cancelled()) return;
     }

@@ -11,6 +11,14 @@ void ModelState::visit_memory(FunctionRef<void(const void* address, size_t bytes
   state_->impl().visit_buffers([&](const backend::Buffer& buffer) { visit(buffer.floats(), buffer.bytes()); });
 }
 
+int ModelStep::threads() const {
+  return model_.model().impl().device->threads();
+}
+
+void ModelStep::parallel_for(int64_t tasks, FunctionRef<void(int64_t task, int thread)> body) {
+  model_.model().impl().device->parallel_for(tasks, body);
+}
+
 std::unique_ptr<StepState> ModelStep::from_host(const HostSnapshot& snapshot) {
   return std::make_unique<ModelState>(model_.model().restore(snapshot));
 }

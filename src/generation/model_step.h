@@ -35,6 +35,8 @@ class ModelStep final : public StepModel {
   explicit ModelStep(const BambaForCausalLM& model) : model_(model) {}
 
   int64_t vocab_size() const override { return model_.config().vocab_size; }
+  int threads() const override;
+  void parallel_for(int64_t tasks, FunctionRef<void(int64_t task, int thread)> body) override;
   std::unique_ptr<StepState> new_state() override { return std::make_unique<ModelState>(model_.new_state()); }
   std::unique_ptr<StepState> from_host(const HostSnapshot& snapshot) override;
   size_t state_bytes(int64_t tokens) const override;

@@ -115,14 +115,21 @@ void ProcessorChain::force(std::span<const int64_t> tokens, std::span<float> sco
 
 void ProcessorChain::apply(std::span<const int64_t> ids, size_t prompt_length, int64_t max_length,
                            std::span<float> scores) {
+  apply_built_in(ids, prompt_length, max_length, scores, counts_);
+  apply_callers(ids, prompt_length, scores);
+  check_any_left(ids, scores);
+}
+
+void ProcessorChain::apply_built_in(std::span<const int64_t> ids, size_t prompt_length, int64_t max_length,
+                                    std::span<float> scores, std::vector<uint32_t>& counts) const {
   const GenerationConfig& c = config_;
   const auto length = static_cast<int64_t>(ids.size());
   const int64_t generated = length - static_cast<int64_t>(prompt_length);
 
   for (const auto& [token, bias] : c.logit_bias) scores[static_cast<size_t>(token)] += static_cast<float>(bias);
-  if (c.repetition_penalty != 1.0) apply_repetition_penalty(ids, c.repetition_penalty, scores, counts_);
+  if (c.repetition_penalty != 1.0) apply_repetition_penalty(ids, c.repetition_penalty, scores, counts);
   if (c.presence_penalty != 0 || c.frequency_penalty != 0) {
-    apply_count_penalties(ids.subspan(prompt_length), c.presence_penalty, c.frequency_penalty, scores, counts_);
+    apply_count_penalties(ids.subspan(prompt_length), c.presence_penalty, c.frequency_penalty, scores, counts);
   }
   if (c.no_repeat_ngram_size > 0) apply_no_repeat_ngram(ids, c.no_repeat_ngram_size, scores);
   apply_bad_words(ids, bad_words_, scores);
@@ -132,7 +139,9 @@ void ProcessorChain::apply(std::span<const int64_t> ids, size_t prompt_length, i
   if (c.forced_bos_token_id && length == 1) force({&*c.forced_bos_token_id, 1}, scores);
   if (!c.forced_eos_token_id.empty() && length + 1 == max_length) force(c.forced_eos_token_id, scores);
   if (c.remove_invalid_values) remove_invalid_values(scores);
+}
 
+void ProcessorChain::apply_callers(std::span<const int64_t> ids, size_t prompt_length, std::span<float> scores) {
   for (size_t i = 0; i < user_.size(); ++i) {
     user_[i](ids, scores);
     const auto nan = std::ranges::find_if(scores, [](float score) { return std::isnan(score); });
@@ -142,8 +151,11 @@ void ProcessorChain::apply(std::span<const int64_t> ids, size_t prompt_length, i
     }
   }
   if (constraint_) constraint_->apply(ids.subspan(prompt_length), scores);
+}
+
+void ProcessorChain::check_any_left(std::span<const int64_t> ids, std::span<const float> scores) const {
   if (std::ranges::none_of(scores, [](float score) { return score > kForbidden; })) {
-    fail(ErrorCode::invalid_argument, "the logits processors forbid every token after token ", length,
+    fail(ErrorCode::invalid_argument, "the logits processors forbid every token after token ", ids.size(),
          " of a sequence; at least one of the vocabulary's ", scores.size(), " must stay allowed");
   }
 }

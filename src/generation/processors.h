@@ -47,6 +47,15 @@ class ProcessorChain {
   /// Whether apply() never changes a score.
   bool is_empty() const;
 
+  // apply() in three parts. Several threads may do the first and the last for rows of their own.
+  /// `counts`: working memory of the caller's, empty at first and then left as it is.
+  void apply_built_in(std::span<const int64_t> ids, size_t prompt_length, int64_t max_length, std::span<float> scores,
+                      std::vector<uint32_t>& counts) const;
+  /// The user's processors and the constraint.
+  void apply_callers(std::span<const int64_t> ids, size_t prompt_length, std::span<float> scores);
+  bool has_callers() const { return !user_.empty() || constraint_.has_value(); }
+  void check_any_left(std::span<const int64_t> ids, std::span<const float> scores) const;
+
  private:
   void forbid_eos(std::span<float> scores) const;
   void force(std::span<const int64_t> tokens, std::span<float> scores) const;

@@ -30,6 +30,7 @@ class Run {
   const GenerationConfig& config() const { return config_; }
   const GenerateOptions& options() const { return options_; }
   const StopRules& rules() const { return rules_; }
+  StepModel& model() const { return model_; }
   size_t vocab_size() const { return static_cast<size_t>(model_.vocab_size()); }
   TextStream new_text() const { return {tools_, rules_}; }
 

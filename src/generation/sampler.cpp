@@ -7,7 +7,17 @@
 namespace bamba {
 
 int64_t greedy_token(std::span<const float> scores) {
-  return std::ranges::max_element(scores) - scores.begin();
+  // A block is looked through only where it has the best so far.
+  size_t best = 0;
+  size_t i = 0;
+  for (; i + kScoreBlock <= scores.size(); i += kScoreBlock) {
+    if (!(block_max(&scores[i]) > scores[best])) continue;
+    best = static_cast<size_t>(std::ranges::max_element(scores.subspan(i, kScoreBlock)) - scores.begin());
+  }
+  for (; i < scores.size(); ++i) {
+    if (scores[i] > scores[best]) best = i;
+  }
+  return static_cast<int64_t>(best);
 }
 
 void Sampler::set(std::span<const Candidate> candidates) {

@@ -5,30 +5,25 @@
 namespace bamba {
 namespace {
 
-/// Scores are looked at this many at a time: one comparison throws out a whole block, as nearly all of them are.
-constexpr size_t kBlock = 32;
-
-float block_max(const float* scores) {
-  float lanes[8];
-  for (size_t i = 0; i < 8; ++i) lanes[i] = scores[i];
-  for (size_t i = 8; i < kBlock; i += 8) {
-    for (size_t j = 0; j < 8; ++j) lanes[j] = lanes[j] > scores[i + j] ? lanes[j] : scores[i + j];
-  }
-  float best = lanes[0];
-  for (size_t i = 1; i < 8; ++i) best = best > lanes[i] ? best : lanes[i];
-  return best;
-}
-
 /// Past this many, selecting in a copy is quicker than keeping a heap.
 constexpr size_t kLargestHeap = 512;
 
 }  // namespace
 
+void block_maxima(std::span<const float> scores, std::vector<float>& maxima) {
+  const size_t whole = scores.size() / kScoreBlock;
+  const bool rest = scores.size() % kScoreBlock != 0;
+  maxima.resize(whole + (rest ? 1 : 0));
+  for (size_t block = 0; block < whole; ++block) maxima[block] = block_max(&scores[block * kScoreBlock]);
+  if (rest) maxima.back() = *std::ranges::max_element(scores.subspan(whole * kScoreBlock));
+}
+
 void TopSelector::offer(std::span<const float> scores, float addend, int64_t base) {
   if (limit_ == 0) return;
   for (size_t i = 0; i < scores.size(); ++i) {
     if (heap_.size() == limit_) {
-      while (i + kBlock <= scores.size() && !(block_max(&scores[i]) + addend > heap_.front().score)) i += kBlock;
+      while (i + kScoreBlock <= scores.size() && !(block_max(&scores[i]) + addend > heap_.front().score))
+        i += kScoreBlock;
       if (i == scores.size()) return;
     }
     const Candidate candidate{base + static_cast<int64_t>(i), scores[i] + addend};
@@ -54,7 +49,7 @@ float kth_largest(std::span<const float> scores, size_t k, std::vector<float>& s
   scratch.assign(scores.begin(), scores.begin() + static_cast<std::ptrdiff_t>(k));
   std::make_heap(scratch.begin(), scratch.end(), std::greater<>());  // front: the smallest kept
   for (size_t i = k; i < scores.size(); ++i) {
-    while (i + kBlock <= scores.size() && !(block_max(&scores[i]) > scratch.front())) i += kBlock;
+    while (i + kScoreBlock <= scores.size() && !(block_max(&scores[i]) > scratch.front())) i += kScoreBlock;
     if (i == scores.size()) break;
     if (scores[i] > scratch.front()) {
       std::pop_heap(scratch.begin(), scratch.end(), std::greater<>());

@@ -40,6 +40,22 @@ class TopSelector {
   std::vector<Candidate> heap_;  // a heap whose front is the worst kept
 };
 
+/// Scores are looked at so many at a time where nearly all of them are thrown out.
+constexpr size_t kScoreBlock = 32;
+/// The largest score of a whole block; none may be NaN.
+inline float block_max(const float* scores) {
+  float lanes[8];  // which the compiler keeps in vector registers
+  for (size_t i = 0; i < 8; ++i) lanes[i] = scores[i];
+  for (size_t i = 8; i < kScoreBlock; i += 8) {
+    for (size_t j = 0; j < 8; ++j) lanes[j] = lanes[j] > scores[i + j] ? lanes[j] : scores[i + j];
+  }
+  float best = lanes[0];
+  for (size_t i = 1; i < 8; ++i) best = best > lanes[i] ? best : lanes[i];
+  return best;
+}
+/// That of each block, in order; the last block may be shorter.
+void block_maxima(std::span<const float> scores, std::vector<float>& maxima);
+
 /// The k-th largest score (k >= 1, k <= scores.size()), duplicates counted. `scratch` is overwritten.
 float kth_largest(std::span<const float> scores, size_t k, std::vector<float>& scratch);
 

@@ -53,6 +53,13 @@ class StepModel {
   StepModel& operator=(const StepModel&) = delete;
 
   virtual int64_t vocab_size() const = 0;
+  /// Threads of parallel_for(), the calling one among them.
+  virtual int threads() const { return 1; }
+  /// Runs body(task, thread) once for each task in [0, tasks), each on any thread in [0, threads()); returns when all
+  /// are done. A body throws nothing and starts no such loop itself.
+  virtual void parallel_for(int64_t tasks, FunctionRef<void(int64_t task, int thread)> body) {
+    for (int64_t task = 0; task < tasks; ++task) body(task, 0);
+  }
   virtual std::unique_ptr<StepState> new_state() = 0;
   /// BambaModel::restore().
   virtual std::unique_ptr<StepState> from_host(const HostSnapshot& snapshot) = 0;

@@ -40,24 +40,53 @@ std::span<const Candidate> Warpers::apply(std::span<float> scores) {
   return kept_;
 }
 
+/// Never decreases where the score does not: the order of tokens stays, but different scores may become equal.
+float Warpers::tempered(float score) const {
+  constexpr float kLargest = std::numeric_limits<float>::max();
+  if (settings_.temperature == 1.0 || score == kForbidden) return score;
+  // A tiny temperature must not make infinities, whose differences are NaN.
+  return std::clamp(score / static_cast<float>(settings_.temperature), -kLargest, kLargest);
+}
+
 void Warpers::collect(std::span<float> scores) {
+  const auto k = std::max(static_cast<size_t>(settings_.top_k), settings_.min_tokens_to_keep);
+  const bool limited = settings_.top_k > 0 && k < scores.size();
+  if (limited && k <= scores.size() / kScoreBlock) {
+    collect_best(scores, k);
+    return;
+  }
   if (settings_.temperature != 1.0) {
-    constexpr float kLargest = std::numeric_limits<float>::max();
-    const auto temperature = static_cast<float>(settings_.temperature);
-    for (float& score : scores) {
-      // A tiny temperature must not make infinities, whose differences are NaN.
-      const float scaled = std::clamp(score / temperature, -kLargest, kLargest);
-      score = score == kForbidden ? kForbidden : scaled;
-    }
+    for (float& score : scores) score = tempered(score);
   }
   // Equals of the k-th best all stay. Forbidden tokens never do.
   float threshold = kForbidden;
-  const auto k = std::max(static_cast<size_t>(settings_.top_k), settings_.min_tokens_to_keep);
-  if (settings_.top_k > 0 && k < scores.size()) threshold = kth_largest(scores, k, scratch_);
+  if (limited) threshold = kth_largest(scores, k, scratch_);
   kept_.clear();
   for (size_t i = 0; i < scores.size(); ++i) {
     if (scores[i] >= threshold && scores[i] > kForbidden) kept_.push_back({static_cast<int64_t>(i), scores[i]});
   }
+}
+
+/// The same for a few of many: one pass over the row finds each block's best, and after that few blocks matter.
+void Warpers::collect_best(std::span<const float> scores, size_t count) {
+  block_maxima(scores, maxima_);
+  for (float& best : maxima_) best = tempered(best);
+  // So many blocks have a token of at least this score, so the last token to be kept is no worse.
+  const float bound = kth_largest(maxima_, count, scratch_);
+  kept_.clear();
+  for (size_t block = 0; block < maxima_.size(); ++block) {
+    if (maxima_[block] < bound) continue;
+    const size_t end = std::min(scores.size(), (block + 1) * kScoreBlock);
+    for (size_t i = block * kScoreBlock; i < end; ++i) {
+      const float score = tempered(scores[i]);
+      if (score >= bound && score > kForbidden) kept_.push_back({static_cast<int64_t>(i), score});
+    }
+  }
+  if (kept_.size() <= count) return;
+  maxima_.clear();
+  for (const Candidate& candidate : kept_) maxima_.push_back(candidate.score);
+  const float threshold = kth_largest(maxima_, count, scratch_);
+  std::erase_if(kept_, [&](const Candidate& candidate) { return candidate.score < threshold; });
 }
 
 void Warpers::compute_probabilities() {

@@ -30,14 +30,18 @@ struct WarperSettings {
 /// Buffers live as long as the object, so that a step allocates nothing.
 class Warpers {
  public:
+  Warpers() = default;
   explicit Warpers(const WarperSettings& settings) : settings_(settings) {}
+  void set(const WarperSettings& settings) { settings_ = settings; }
 
   /// The tokens that may be drawn, by increasing id, with their scores after the temperature: at least one. `scores`
-  /// (no NaN, at least one above -infinity) is changed. Valid until the next call.
+  /// (no NaN, at least one above -infinity) may be changed. Valid until the next call.
   std::span<const Candidate> apply(std::span<float> scores);
 
  private:
+  float tempered(float score) const;
   void collect(std::span<float> scores);
+  void collect_best(std::span<const float> scores, size_t count);
   void apply_top_p();
   void apply_min_p();
   void apply_typical_p();
@@ -54,6 +58,7 @@ class Warpers {
   std::vector<Candidate> kept_;
   std::vector<float> probabilities_;
   std::vector<float> scratch_;
+  std::vector<float> maxima_;
   std::vector<uint32_t> order_;
   std::vector<uint8_t> flags_;
 };

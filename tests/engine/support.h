@@ -101,8 +101,14 @@ constexpr int64_t kVocab = 32;
 class BoundedModel final : public StepModel {
  public:
   BoundedModel()
-      : inner(kVocab, [this](std::span<const int64_t> ids, std::span<float> logits) { script(ids, logits); }) {}
+      : inner(kVocab, [this](std::span<const int64_t> ids, std::span<float> logits) { script(ids, logits); }) {
+    inner.pool = &pool;
+  }
   int64_t vocab_size() const override { return kVocab; }
+  int threads() const override { return inner.threads(); }
+  void parallel_for(int64_t tasks, FunctionRef<void(int64_t task, int thread)> body) override {
+    inner.parallel_for(tasks, body);
+  }
   std::unique_ptr<StepState> new_state() override { return inner.new_state(); }
   std::unique_ptr<StepState> from_host(const HostSnapshot& snapshot) override {
     ++restored;
@@ -127,6 +133,7 @@ class BoundedModel final : public StepModel {
     return inner.forward_drawn(inputs, draws);
   }
 
+  ThreadPool pool{3};
   ScriptModel::Script script = hashed_logits();
   ScriptModel inner;
   int64_t step_tokens = 0;    // bound to check; 0: none

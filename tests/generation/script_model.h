@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "base/thread_pool.h"
 #include "generation/run.h"
 #include "generation/sampler.h"
 #include "generation/warpers.h"
@@ -50,6 +51,14 @@ class ScriptModel final : public StepModel {
   ScriptModel(int64_t vocab_size, Script script) : vocab_size_(vocab_size), script_(std::move(script)) {}
 
   int64_t vocab_size() const override { return vocab_size_; }
+  int threads() const override { return pool == nullptr ? 1 : pool->size(); }
+  void parallel_for(int64_t tasks, FunctionRef<void(int64_t task, int thread)> body) override {
+    if (pool == nullptr) {
+      StepModel::parallel_for(tasks, body);
+    } else {
+      pool->parallel_for(tasks, body);
+    }
+  }
   std::unique_ptr<StepState> new_state() override { return std::make_unique<ScriptState>(); }
   std::unique_ptr<StepState> from_host(const HostSnapshot& snapshot) override {
     auto state = std::make_unique<ScriptState>();
@@ -122,6 +131,7 @@ class ScriptModel final : public StepModel {
     return best_;
   }
 
+  ThreadPool* pool = nullptr;
   std::vector<size_t> batch_sizes;  // of the calls so far
   bool can_draw = false;
   size_t drawn_rows = 0;

@@ -140,6 +140,11 @@ TEST(Sampler, EndsOfTheRange) {
 }
 
 TEST(Sampler, GreedyTakesTheLowestOfEquals) {
+  std::mt19937 rng(7);
+  for (int round = 0; round < 200; ++round) {
+    const auto scores = random_scores(rng, 1 + rng() % 1000, 1 + static_cast<int>(rng() % 3000));
+    EXPECT_EQ(greedy_token(scores), std::ranges::max_element(scores) - scores.begin());
+  }
   EXPECT_EQ(greedy_token(std::vector<float>{1, 3, 3, 2, 3}), 1);
   EXPECT_EQ(greedy_token(std::vector<float>{-INFINITY, -5, -INFINITY}), 1);
 }
@@ -199,6 +204,46 @@ TEST(Warpers, TopKKeepsEqualsOfTheLast) {
   EXPECT_EQ(kept_ids({.top_k = 2}, {1, 5, 3, 3, 0, 3}), (std::vector<int64_t>{1, 2, 3, 5}));
   EXPECT_EQ(kept_ids({.top_k = 50}, {1, -INFINITY, 3}), (std::vector<int64_t>{0, 2}));
   EXPECT_EQ(kept_ids({.top_k = 2}, {-INFINITY, -INFINITY, 3}), (std::vector<int64_t>{2}));
+}
+
+TEST(Warpers, TopKOfManyIsWhatSortingGives) {
+  std::mt19937 rng(6);
+  for (int round = 0; round < 300; ++round) {
+    auto scores = random_scores(rng, 40 + rng() % 4000, 1 + static_cast<int>(rng() % 3000));
+    if (round % 3 == 0) std::ranges::sort(scores);  // the best all in the last blocks
+    // Forbidden: a few, or all but a few.
+    for (size_t i = 0; i < scores.size(); ++i) {
+      if (rng() % 100 < (round % 4 == 0 ? 99U : 3U)) scores[i] = -INFINITY;
+    }
+    scores[rng() % scores.size()] = round % 5 == 0 ? 3e38F : 1.0F;
+    const auto top_k = static_cast<int64_t>(1 + rng() % (scores.size() / 32 + 5));
+    // The extremes make different scores equal.
+    for (const double temperature : {1.0, 0.7, 1e-37, 1e38}) {
+      std::vector<float> tempered = scores;
+      for (float& score : tempered) {
+        if (temperature != 1.0 && score != -INFINITY) {
+          score = std::clamp(score / static_cast<float>(temperature), -3.4028235e38F, 3.4028235e38F);
+        }
+      }
+      auto sorted = tempered;
+      std::ranges::sort(sorted, std::greater<>());
+      const float threshold = sorted[static_cast<size_t>(top_k) - 1];
+      std::vector<Candidate> wanted;
+      for (size_t i = 0; i < tempered.size(); ++i) {
+        if (tempered[i] >= threshold && tempered[i] != -INFINITY) {
+          wanted.push_back({static_cast<int64_t>(i), tempered[i]});
+        }
+      }
+      auto row = scores;
+      Warpers warpers({.temperature = temperature, .top_k = top_k});
+      const auto kept = warpers.apply(row);
+      ASSERT_EQ(kept.size(), wanted.size()) << "round " << round << " top_k " << top_k;
+      for (size_t i = 0; i < kept.size(); ++i) {
+        EXPECT_EQ(kept[i].id, wanted[i].id);
+        EXPECT_EQ(kept[i].score, wanted[i].score);
+      }
+    }
+  }
 }
 
 TEST(Warpers, AlwaysKeepAtLeastOne) {

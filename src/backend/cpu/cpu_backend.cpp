@@ -26,6 +26,9 @@ class CpuBackend final : public Backend {
   std::string_view name() const override { return "cpu"; }
   bool buffers_on_host() const override { return true; }
   int threads() const override { return context_.pool.size(); }
+  void parallel_for(int64_t tasks, FunctionRef<void(int64_t task, int thread)> body) override {
+    context_.pool.parallel_for(tasks, body);
+  }
   MachineRoof measure_roof() override {
     return {cpu::measure_read_bandwidth(context_), cpu::measure_fma_peak(context_), cpu::measure_int8_peak(context_)};
   }
@@ -48,9 +51,10 @@ class CpuBackend final : public Backend {
     if (bytes > 0) std::memcpy(host, bytes_of(source, offset), bytes);
   }
   void download_rows(Matrix source, float* host, int64_t host_stride) override {
-    for (int64_t r = 0; r < source.rows; ++r) {
+    // Logits of many sequences are megabytes: 16 rows of a vocabulary of 128k are 8.
+    context_.parallel_exact(source.rows, source.rows * source.cols, [&](int64_t r, cpu::Scratch&) {
       std::copy_n(source.data + r * source.stride, source.cols, host + r * host_stride);
-    }
+    });
   }
   void upload_rows(const float* host, int64_t host_stride, Matrix target) override {
     for (int64_t r = 0; r < target.rows; ++r) {

@@ -4,16 +4,25 @@
 //   BAMBA_DOT_VNNI 0: the even and the odd bytes as 16-bit integers, multiplied and added in pairs. (Multiplying bytes
 //                     directly, pmaddubsw, would saturate: 255 * 127 * 2 does not fit in 16 bits.)
 //
-// Dot::Weights  what is kept in registers of 4 weights for each of kLanes outputs;
+// Dot::Weights  what is kept in registers of 4 weights for each of kLanes outputs, kWeightBytes for each in memory;
+// Dot::kSteps   for how many times 4 inputs weights are kept in registers together;
 // Dot::Codes    4 activations, the same for all lanes.
 
 struct Dot {
 #if BAMBA_DOT_VNNI
   static constexpr int64_t kCodeBytes = 1;
+  static constexpr int64_t kWeightBytes = 1;
+  static constexpr int kSteps = 2;
   using Weights = VecU8;
   using Codes = VecI32;
   static HWY_INLINE Weights prepare(VecU8 codes) {
     return codes;
+  }
+  static HWY_INLINE void store(const Weights& w, std::byte* p) {
+    hn::Store(w, U8(), reinterpret_cast<uint8_t*>(p));
+  }
+  static HWY_INLINE Weights load(const std::byte* p) {
+    return hn::Load(U8(), reinterpret_cast<const uint8_t*>(p));
   }
   static HWY_INLINE Codes broadcast(const std::byte* p) {
     int32_t four;
@@ -31,6 +40,8 @@ struct Dot {
   }
 #else
   static constexpr int64_t kCodeBytes = 2;
+  static constexpr int64_t kWeightBytes = 2;
+  static constexpr int kSteps = 1;
   struct Weights {
     VecI16 even, odd;
     // Written out: one that GCC writes lacks the attributes of the instruction set, without which NEON's vectors cannot
@@ -46,6 +57,14 @@ struct Dot {
     const I16 result;
     const auto pairs = hn::BitCast(wide, codes);
     return {hn::BitCast(result, hn::And(pairs, hn::Set(wide, 0x00FF))), hn::BitCast(result, hn::ShiftRight<8>(pairs))};
+  }
+  static HWY_INLINE void store(const Weights& w, std::byte* p) {
+    hn::Store(w.even, I16(), reinterpret_cast<int16_t*>(p));
+    hn::Store(w.odd, I16(), reinterpret_cast<int16_t*>(p) + 2 * kLanes);
+  }
+  static HWY_INLINE Weights load(const std::byte* p) {
+    return {hn::Load(I16(), reinterpret_cast<const int16_t*>(p)),
+            hn::Load(I16(), reinterpret_cast<const int16_t*>(p) + 2 * kLanes)};
   }
   static HWY_INLINE Codes broadcast(const std::byte* p) {
     int32_t two[2];
@@ -67,7 +86,17 @@ struct Dot {
 #endif
   }
   static HWY_INLINE VecI32 add(VecI32 sum, const Weights& w, const Codes& x) {
-    return hn::Add(hn::Add(sum, pairs(w.even, x.even)), pairs(w.odd, x.odd));
+    sum = hn::Add(sum, hn::Add(pairs(w.even, x.even), pairs(w.odd, x.odd)));
+    // Does nothing, but keeps the sums where they are. Left to itself, GCC adds up a whole group's products in a tree,
+    // for which it first puts them all into memory.
+#if HWY_ARCH_ARM_A64
+    asm("" : "+w"(sum.raw));
+#elif HWY_TARGET == HWY_AVX3
+    asm("" : "+v"(sum.raw));
+#else
+    asm("" : "+x"(sum.raw));
+#endif
+    return sum;
   }
 #endif
 };

@@ -165,16 +165,18 @@ void unpack_linear(Context& context, const CpuLinearWeight& weight, int64_t firs
 }
 
 void embed(Context& context, std::span<const int32_t> ids, const CpuLinearWeight& table, Matrix out) {
-  context.parallel_exact(static_cast<int64_t>(ids.size()), out.rows * out.cols, [&](int64_t r, Scratch&) {
-    if (is_quantized(table.format())) {
-      read_quantized_row(table, ids[static_cast<size_t>(r)], out.data + r * out.stride);
-      return;
-    }
-    for (int64_t k = 0; k < out.cols; ++k) {
-      out.data[r * out.stride + k] =
-          read_element(table.data(), table.format(), table.index(ids[static_cast<size_t>(r)], k));
-    }
-  });
+  constexpr int64_t kWorkOfElement = 32;  // single elements, at several nanoseconds each
+  context.parallel_exact(
+      static_cast<int64_t>(ids.size()), out.rows * out.cols * kWorkOfElement, [&](int64_t r, Scratch&) {
+        if (is_quantized(table.format())) {
+          read_quantized_row(table, ids[static_cast<size_t>(r)], out.data + r * out.stride);
+          return;
+        }
+        for (int64_t k = 0; k < out.cols; ++k) {
+          out.data[r * out.stride + k] =
+              read_element(table.data(), table.format(), table.index(ids[static_cast<size_t>(r)], k));
+        }
+      });
 }
 
 }  // namespace bamba::backend::cpu

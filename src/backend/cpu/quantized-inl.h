@@ -9,8 +9,16 @@ struct Q8Source {
   static constexpr WeightFormat kFormat = WeightFormat::q8;
   static constexpr int64_t kGroupSize = 64;
   static constexpr int64_t kUnitStride = kGroupSize / 4 * cpu::kUnitBytes;
+  static constexpr int64_t kGroupBytes = cpu::quant_group_bytes(kFormat, kGroupSize);
+  /// Whether load() has more to do than to load.
+  static constexpr bool kUnpacks = Dot::kWeightBytes > 1;
 
   static HWY_INLINE Q8Source make() { return {}; }
+  /// Where load() finds the first inputs of a group for one vector of outputs; the next group is kGroupBytes further.
+  static HWY_INLINE const std::byte* start(const std::byte* panel_groups, int64_t group, int64_t vector) {
+    return panel_groups + group * kGroupBytes + cpu::kQuantGroupScaleBytes + vector / kVectorsPerGroup * kUnitStride +
+           vector % kVectorsPerGroup * kLanes * 4;
+  }
 
   HWY_INLINE Dot::Weights load(const std::byte* p, int i) const {
     hwy::Prefetch(p + i * cpu::kUnitBytes + kAhead);
@@ -24,9 +32,15 @@ struct Q4Source {
   static constexpr WeightFormat kFormat = WeightFormat::q4;
   static constexpr int64_t kGroupSize = 32;
   static constexpr int64_t kUnitStride = kGroupSize / 8 * cpu::kUnitBytes;
+  static constexpr int64_t kGroupBytes = cpu::quant_group_bytes(kFormat, kGroupSize);
+  static constexpr bool kUnpacks = true;
   VecU8 levels;
 
   static HWY_INLINE Q4Source make() { return {load_levels()}; }
+  static HWY_INLINE const std::byte* start(const std::byte* panel_groups, int64_t group, int64_t vector) {
+    return panel_groups + group * kGroupBytes + cpu::kQuantGroupScaleBytes + vector / kVectorsPerGroup * kUnitStride +
+           vector % kVectorsPerGroup * kLanes * 4;
+  }
 
   HWY_INLINE Dot::Weights load(const std::byte* p, int i) const {
     const U8 d;
@@ -42,7 +56,42 @@ struct Q4Source {
   }
 };
 
-// Tiles that fill the registers: with 32 of them 6 x 4 sums and 4 vectors of weights, with 16 of them 4 x 2.
+/// What load() of another source gives for a few groups, in the order of use: many rows need it, and then it is made
+/// once for all of them.
+template <class Source>
+struct Unpacked {
+  static constexpr WeightFormat kFormat = Source::kFormat;
+  static constexpr int64_t kGroupSize = Source::kGroupSize;
+  static constexpr int64_t kStepBytes = kLanes * 4 * Dot::kWeightBytes;
+  static constexpr int64_t kVectorBytes = kGroupSize / 4 * kStepBytes;
+  static constexpr int64_t kGroupBytes = cpu::kQuantPanel / kLanes * kVectorBytes;
+  /// Of which half of the smallest L1 there is can hold so many.
+  static constexpr int64_t kGroups = 16384 / kGroupBytes;
+
+  const std::byte* memory;
+  int64_t first_group;
+
+  /// `memory`: kGroups * kGroupBytes, aligned for vectors.
+  static HWY_INLINE Unpacked make(const Source& source, const std::byte* panel_groups, int64_t first_group,
+                                  int64_t groups, std::byte* memory) {
+    std::byte* target = memory;
+    for (int64_t g = first_group; g < first_group + groups; ++g) {
+      for (int64_t vector = 0; vector < cpu::kQuantPanel / kLanes; ++vector) {
+        const std::byte* packed = Source::start(panel_groups, g, vector);
+        BAMBA_UNROLL
+        for (int i = 0; i < kGroupSize / 4; ++i) Dot::store(source.load(packed, i), target + i * kStepBytes);
+        target += kVectorBytes;
+      }
+    }
+    return {memory, first_group};
+  }
+  HWY_INLINE const std::byte* start(const std::byte* /*panel_groups*/, int64_t group, int64_t vector) const {
+    return memory + (group - first_group) * kGroupBytes + vector * kVectorBytes;
+  }
+  HWY_INLINE Dot::Weights load(const std::byte* p, int i) const { return Dot::load(p + i * kStepBytes); }
+};
+
+// Tiles that fill the registers: with 32 of them 4 x 4 sums and as many weights, with 16 of them 4 x 2.
 constexpr int kTileRows = 4;
 constexpr int kTileVectors = kLanes == 16 ? 4 : 2;
 
@@ -54,17 +103,14 @@ HWY_INLINE void quantized_tile(const Source& source, const std::byte* panel_grou
   const I32 di;
   constexpr int kSteps = Source::kGroupSize / 4;
   constexpr int64_t kStepBytes = 4 * Dot::kCodeBytes;  // of activations
-  constexpr int64_t kGroupBytes = cpu::quant_group_bytes(Source::kFormat, Source::kGroupSize);
+  constexpr int64_t kPackedGroupBytes = cpu::quant_group_bytes(Source::kFormat, Source::kGroupSize);
   const std::byte* codes[kRows];
   BAMBA_UNROLL
   for (int r = 0; r < kRows; ++r) codes[r] = x.codes + (row + r) * x.code_stride + first_group * kSteps * kStepBytes;
   const std::byte* weights[kVectors];
   BAMBA_UNROLL
-  for (int v = 0; v < kVectors; ++v) {
-    weights[v] = panel_groups + first_group * kGroupBytes + cpu::kQuantGroupScaleBytes +
-                 (vector + v) / kVectorsPerGroup * Source::kUnitStride + (vector + v) % kVectorsPerGroup * kLanes * 4;
-  }
-  const std::byte* group_scales = panel_groups + first_group * kGroupBytes + vector * kLanes;
+  for (int v = 0; v < kVectors; ++v) weights[v] = source.start(panel_groups, first_group, vector + v);
+  const std::byte* group_scales = panel_groups + first_group * kPackedGroupBytes + vector * kLanes;
   for (int64_t g = first_group; g < first_group + groups; ++g) {
     VecI32 dots[kRows][kVectors];
     BAMBA_UNROLL
@@ -75,17 +121,17 @@ HWY_INLINE void quantized_tile(const Source& source, const std::byte* panel_grou
     }
     // Unrolled as well: sums that live through a loop GCC copies at each turn.
     BAMBA_UNROLL
-    for (int i = 0; i < kSteps; i += 2) {
-      Dot::Weights w[kVectors][2];
+    for (int i = 0; i < kSteps; i += Dot::kSteps) {
+      Dot::Weights w[kVectors][Dot::kSteps];
       BAMBA_UNROLL
       for (int v = 0; v < kVectors; ++v) {
-        w[v][0] = source.load(weights[v], i);
-        w[v][1] = source.load(weights[v], i + 1);
+        BAMBA_UNROLL
+        for (int s = 0; s < Dot::kSteps; ++s) w[v][s] = source.load(weights[v], i + s);
       }
       BAMBA_UNROLL
       for (int r = 0; r < kRows; ++r) {
         BAMBA_UNROLL
-        for (int s = 0; s < 2; ++s) {
+        for (int s = 0; s < Dot::kSteps; ++s) {
           const auto four = Dot::broadcast(codes[r] + (i + s) * kStepBytes);
           BAMBA_UNROLL
           for (int v = 0; v < kVectors; ++v) dots[r][v] = Dot::add(dots[r][v], w[v][s], four);
@@ -97,9 +143,9 @@ HWY_INLINE void quantized_tile(const Source& source, const std::byte* panel_grou
     for (int v = 0; v < kVectors; ++v) {
       const auto* p = reinterpret_cast<const int8_t*>(group_scales) + v * kLanes;
       scales[v] = hn::ConvertTo(df, hn::PromoteTo(di, hn::LoadU(hn::Rebind<int8_t, I32>(), p)));
-      weights[v] += kGroupBytes;
+      weights[v] += Source::kGroupBytes;
     }
-    group_scales += kGroupBytes;
+    group_scales += kPackedGroupBytes;
     BAMBA_UNROLL
     for (int r = 0; r < kRows; ++r) {
       const auto x_scale = hn::Set(df, x.scales[(row + r) * x.groups + g]);
@@ -134,20 +180,40 @@ HWY_INLINE void quantized_tail(const Source& source, const std::byte* panel_grou
   }
 }
 
+/// All rows.
+template <class Source>
+HWY_INLINE void quantized_rows(const Source& source, const std::byte* panel_groups, int64_t first_group, int64_t groups,
+                               const cpu::QuantizedRows& x, int64_t row0, int64_t rows, float* sums) {
+  int64_t r = 0;
+  for (; r + kTileRows <= rows; r += kTileRows) {
+    quantized_columns<kTileRows>(source, panel_groups, first_group, groups, x, row0 + r, sums + r * cpu::kQuantPanel);
+  }
+  quantized_tail<kTileRows - 1>(source, panel_groups, first_group, groups, x, row0 + r, rows - r,
+                                sums + r * cpu::kQuantPanel);
+}
+
+/// From so many rows on, weights are unpacked once for all of them.
+constexpr int64_t kUnpackedRows = 3 * kTileRows;
+
 template <class Source>
 HWY_INLINE void quantized_groups(const std::byte* panel_groups, const cpu::QuantizedRows& x, int64_t row0, int64_t rows,
                                  float* sums) {
   const Source source = Source::make();
+  if (Source::kUnpacks && rows >= kUnpackedRows) {
+    using Block = Unpacked<Source>;
+    alignas(64) std::byte memory[Block::kGroups * Block::kGroupBytes];
+    for (int64_t g0 = 0; g0 < x.groups; g0 += Block::kGroups) {
+      const int64_t groups = std::min(Block::kGroups, x.groups - g0);
+      const Block block = Block::make(source, panel_groups, g0, groups, memory);
+      quantized_rows(block, panel_groups, g0, groups, x, row0, rows, sums);
+    }
+    return;
+  }
   // Several tiles of rows find a block of groups, 16 KiB of q8, in the cache.
   constexpr int64_t kBlock = 256 / Source::kGroupSize;
   const int64_t block = rows <= kTileRows ? x.groups : kBlock;
   for (int64_t g0 = 0; g0 < x.groups; g0 += block) {
-    const int64_t groups = std::min(block, x.groups - g0);
-    int64_t r = 0;
-    for (; r + kTileRows <= rows; r += kTileRows) {
-      quantized_columns<kTileRows>(source, panel_groups, g0, groups, x, row0 + r, sums + r * cpu::kQuantPanel);
-    }
-    quantized_tail<kTileRows - 1>(source, panel_groups, g0, groups, x, row0 + r, rows - r, sums + r * cpu::kQuantPanel);
+    quantized_rows(source, panel_groups, g0, std::min(block, x.groups - g0), x, row0, rows, sums);
   }
 }
 

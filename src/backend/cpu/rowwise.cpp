@@ -33,7 +33,7 @@ HWY_INLINE void normalise(const float* in, const float* weight, float eps, int64
 }
 
 void rms_norm(Context& context, Matrix in, const float* weight, float eps, Matrix out) {
-  context.parallel(in.rows, 4 * in.rows * in.cols, [&](int64_t r, Scratch&) HWY_ATTR {
+  context.parallel(in.rows, 16 * in.rows * in.cols, [&](int64_t r, Scratch&) HWY_ATTR {
     normalise(in.data + r * in.stride, weight, eps, in.cols, out.data + r * out.stride);
   });
 }

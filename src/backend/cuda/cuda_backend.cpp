@@ -38,6 +38,9 @@ class CudaBackend final : public Backend {
 
   std::string_view name() const override { return "cuda"; }
   int threads() const override { return context_.pool.size(); }
+  void parallel_for(int64_t tasks, FunctionRef<void(int64_t task, int thread)> body) override {
+    context_.pool.parallel_for(tasks, body);
+  }
   MachineRoof measure_roof() override { return measure_cuda_roof(context_); }
   Element intermediate_element() const override { return element_; }
   void finish() override { context_.queue.finish(); }
