@@ -44,8 +44,8 @@ struct SkinnyArguments {
   bool accumulate = false;
   void* workspace =
       nullptr;  ///< skinny_workspace_bytes(), aligned to 256; not shared by calls that may overlap in time
-  /// Launches with programmatic stream serialization: the kernel may begin, and fetch its first weights into L2, while
-  /// the kernel before it in the stream still runs. It reads `in` and writes only after that one has completed. (It
+  /// Launches with programmatic stream serialization: the kernel may begin, and fetch its first weights, while the
+  /// kernel before it in the stream still runs. It reads `in` and writes only after that one has completed. (It
   /// lets its own successor begin early in any case, which has no effect on one that was not launched so.)
   bool overlap_previous = false;
 };

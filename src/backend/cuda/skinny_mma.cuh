@@ -63,8 +63,9 @@ struct Shape {
   static constexpr int kStageBytes = (kWeightBytes + kActivationBytes + kScaleBytes + kAlign - 1) / kAlign * kAlign;
   static constexpr int kSumBytes = Meeting<kMaxRows>::kBytes;
   static constexpr int kBarrierBytes = 2 * kMostStages * 8 + 16;
-  // Few rows: half of the registers, so that small kernels begin beside this one, but where decoding needs more.
-  static constexpr int kPart = kColumnTiles == 1 && Format::kTableBytes == 0 ? 2 : 1;
+  // With few rows so many that small kernels, a scan's above all, begin beside this one; where codes are looked up, a
+  // few more pay. Otherwise all that a block of this size can have.
+  static constexpr int kRegisters = kColumnTiles > 1 ? 168 : Format::kTableBytes > 0 ? 136 : 96;
   // Those small kernels have the rest.
   static constexpr int kBudget = 216 * 1024 - kSumBytes - kBarrierBytes - Format::kTableBytes;
   static constexpr int kStages = kBudget / kStageBytes < kMostStages ? kBudget / kStageBytes : kMostStages;
@@ -243,7 +244,7 @@ __device__ inline void multiply_stage(const SkinnyParams& p, const unsigned char
 }
 
 template <class Format, int kColumnTiles>
-__global__ void __launch_bounds__(Shape<Format, kColumnTiles>::kThreads, Shape<Format, kColumnTiles>::kPart)
+__global__ void __maxnreg__((Shape<Format, kColumnTiles>::kRegisters))
     skinny_mma_kernel(const __grid_constant__ SkinnyParams p) {
   using S = Shape<Format, kColumnTiles>;
   extern __shared__ __align__(1024) unsigned char memory[];
