@@ -176,8 +176,6 @@ __device__ inline void finish_tile(const SkinnyParams& p, int tile, float* meeti
   constexpr int kRowsAtOnce = kWarpsOut * kWarpsK;
   constexpr int kRounds = (kMaxRows + kRowsAtOnce - 1) / kRowsAtOnce;
   using Meets = Meeting<kMaxRows>;
-  Meets::gather(meeting, sums);
-
   const SkinnyPart& part = part_of(p, tile);
   const int thread = static_cast<int>(threadIdx.x);
   const int column = thread % 32 * 4;
@@ -192,6 +190,7 @@ __device__ inline void finish_tile(const SkinnyParams& p, int tile, float* meeti
   };
   float4 before[kRounds];
   for_each_row([&](int i, int row) { before[i] = four.before(row); });
+  Meets::gather(meeting, sums);
 
   const int per_block = p.plan.per_block;
   const int chunks = p.plan.chunks;
