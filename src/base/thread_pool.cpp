@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <utility>
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -118,20 +119,29 @@ void ThreadPool::work(int worker) {
 }
 
 void ThreadPool::worker_main(int worker) {
-  uint64_t seen = 0;
-  const auto called = [&] { return stop_ || generation_ != seen; };
+  uint64_t seen = 0;  // loops
+  const auto called = [&] { return stop_.load() || gate_.load() / kLoop != seen; };
   while (true) {
     spin_until(called);
-    std::unique_lock lock(mutex_);
-    start_.wait(lock, called);
-    if (stop_) return;
-    seen = generation_;
-    if (!open_) continue;  // woke up after the others had done it all
-    ++running_;
-    lock.unlock();
+    if (!called()) {
+      std::unique_lock lock(mutex_);
+      ++sleeping_;
+      start_.wait(lock, called);
+      --sleeping_;
+    }
+    if (stop_.load()) return;
+    uint64_t gate = gate_.load();
+    seen = gate / kLoop;
+    // A loop that has closed meanwhile was done by the others.
+    while ((gate & kOpen) != 0 && gate / kLoop == seen && !gate_.compare_exchange_weak(gate, gate + 1)) {
+    }
+    if ((gate & kOpen) == 0 || gate / kLoop != seen) continue;
     work(worker);
-    lock.lock();
-    if (--running_ == 0) done_.notify_one();
+    const uint64_t left = gate_.fetch_sub(1) - 1;
+    if ((left & (kOpen | kRunningMask)) == 0 && caller_sleeps_.load()) {
+      const std::lock_guard lock(mutex_);
+      done_.notify_one();
+    }
   }
 }
 
@@ -144,27 +154,27 @@ void ThreadPool::parallel_for(int64_t tasks, FunctionRef<void(int64_t, int)> bod
   }
   const std::lock_guard turn(turn_);
   make_room_for_caller();
-  {
-    const std::lock_guard lock(mutex_);
-    body_ = &body;
-    tasks_ = tasks;
-    next_ = 0;
-    error_ = nullptr;
-    open_ = true;
-    ++generation_;
+  body_ = &body;
+  tasks_ = tasks;
+  next_.store(0);
+  gate_.store((gate_.load() / kLoop + 1) * kLoop + kOpen);
+  if (sleeping_.load() > 0) {
+    const std::lock_guard lock(mutex_);  // whoever is about to sleep does before the call
+    start_.notify_all();
   }
-  start_.notify_all();
   work(0);
   // Whoever has not come by now is not waited for.
-  std::unique_lock lock(mutex_);
-  open_ = false;
-  if (running_ > 0) {
-    lock.unlock();
-    spin_until([&] { return running_ == 0; });
-    lock.lock();
-    done_.wait(lock, [&] { return running_ == 0; });
+  gate_.fetch_and(~kOpen);
+  const auto done = [&] { return (gate_.load() & kRunningMask) == 0; };
+  spin_until(done);
+  if (!done()) {
+    std::unique_lock lock(mutex_);
+    caller_sleeps_.store(true);
+    done_.wait(lock, done);
+    caller_sleeps_.store(false);
   }
-  if (error_) std::rethrow_exception(error_);
+  const std::lock_guard lock(mutex_);
+  if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
 }
 
 }  // namespace bamba

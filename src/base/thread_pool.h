@@ -53,19 +53,26 @@ class ThreadPool {
   std::vector<int> worker_cpus_;
   int free_cpu_ = -1;  // of the process's, where no worker is
 
-  // All written under mutex_; the atomics are also watched without it, by threads that spin.
+  // A loop begins and ends through one word that workers watch as they spin: no lock, for which they would queue. It
+  // holds kRunning times the workers inside, kOpen while the loop takes workers in, and kLoop times the loops begun.
+  static constexpr uint64_t kOpen = uint64_t{1} << 16;
+  static constexpr uint64_t kLoop = uint64_t{1} << 17;
+  static constexpr uint64_t kRunningMask = kOpen - 1;
+  alignas(64) std::atomic<uint64_t> gate_{0};
+  std::atomic<bool> stop_{false};
+
+  // What a loop is: written before it opens, and left alone until nobody is inside.
+  const FunctionRef<void(int64_t, int)>* body_ = nullptr;
+  int64_t tasks_ = 0;
+  alignas(64) std::atomic<int64_t> next_{0};
+
+  // Those who have spun long enough sleep, and say so before they look at the gate for the last time.
+  alignas(64) std::atomic<int> sleeping_{0};
+  std::atomic<bool> caller_sleeps_{false};
   std::mutex mutex_;
   std::condition_variable start_;
   std::condition_variable done_;
-  std::atomic<uint64_t> generation_{0};  // loops begun so far
-  std::atomic<int> running_{0};          // workers inside the loop
-  std::atomic<bool> stop_{false};
-  bool open_ = false;  // the loop still takes workers in
-
-  const FunctionRef<void(int64_t, int)>* body_ = nullptr;
-  int64_t tasks_ = 0;
-  std::atomic<int64_t> next_{0};
-  std::exception_ptr error_;
+  std::exception_ptr error_;  // under mutex_
 };
 
 }  // namespace bamba

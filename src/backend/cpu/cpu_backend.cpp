@@ -6,6 +6,7 @@
 #include "backend/cpu/attention.h"
 #include "backend/cpu/linear.h"
 #include "backend/cpu/mamba.h"
+#include "backend/cpu/memory_pool.h"
 #include "backend/cpu/quantized.h"
 #include "backend/cpu/roofline.h"
 #include "backend/cpu/rowwise.h"
@@ -34,13 +35,13 @@ class CpuBackend final : public Backend {
   }
 
   Buffer allocate(size_t bytes) override {
-    std::shared_ptr<void> memory(cpu::allocate_memory(bytes), cpu::FreeMemory());
+    std::shared_ptr<void> memory = memory_->take(bytes);
     std::memset(memory.get(), 0, bytes);
     return {std::move(memory), bytes};
   }
   Buffer clone(const Buffer& source) override {
     // Not by allocate(): zeros that are overwritten at once would double the price of going on from a fork.
-    std::shared_ptr<void> memory(cpu::allocate_memory(source.bytes()), cpu::FreeMemory());
+    std::shared_ptr<void> memory = memory_->take(source.bytes());
     if (source.bytes() > 0) std::memcpy(memory.get(), source.floats(), source.bytes());
     return {std::move(memory), source.bytes()};
   }
@@ -164,6 +165,7 @@ class CpuBackend final : public Backend {
 
  private:
   cpu::Context context_;
+  std::shared_ptr<cpu::MemoryPool> memory_ = cpu::MemoryPool::make();
 };
 
 }  // namespace
