@@ -42,6 +42,12 @@ class ThreadPool {
   void make_room_for_caller();
   void worker_main(int worker);
   void work(int worker);
+  /// In a cache line of its own: what many threads change or watch.
+  template <typename T>
+  struct alignas(64) Alone : std::atomic<T> {
+    using std::atomic<T>::operator=;
+  };
+
   template <typename Condition>
   void spin_until(Condition condition) const;
 
@@ -53,26 +59,26 @@ class ThreadPool {
   std::vector<int> worker_cpus_;
   int free_cpu_ = -1;  // of the process's, where no worker is
 
-  // A loop begins and ends through one word that workers watch as they spin: no lock, for which they would queue. It
-  // holds kRunning times the workers inside, kOpen while the loop takes workers in, and kLoop times the loops begun.
-  static constexpr uint64_t kOpen = uint64_t{1} << 16;
-  static constexpr uint64_t kLoop = uint64_t{1} << 17;
-  static constexpr uint64_t kRunningMask = kOpen - 1;
-  alignas(64) std::atomic<uint64_t> gate_{0};
   std::atomic<bool> stop_{false};
-
-  // What a loop is: written before it opens, and left alone until nobody is inside.
-  const FunctionRef<void(int64_t, int)>* body_ = nullptr;
-  int64_t tasks_ = 0;
-  alignas(64) std::atomic<int64_t> next_{0};
-
   // Those who have spun long enough sleep, and say so before they look at the gate for the last time.
-  alignas(64) std::atomic<int> sleeping_{0};
   std::atomic<bool> caller_sleeps_{false};
+  std::atomic<int> sleeping_{0};
   std::mutex mutex_;
   std::condition_variable start_;
   std::condition_variable done_;
   std::exception_ptr error_;  // under mutex_
+
+  // What a loop is: written before it opens, and left alone until nobody is inside.
+  const FunctionRef<void(int64_t, int)>* body_ = nullptr;
+  int64_t tasks_ = 0;
+
+  // A loop begins and ends through one word that workers watch as they spin: no lock, for which they would queue. It
+  // holds the number of workers inside, kOpen while the loop takes workers in, and kLoop times the loops begun.
+  static constexpr uint64_t kOpen = uint64_t{1} << 16;
+  static constexpr uint64_t kLoop = uint64_t{1} << 17;
+  static constexpr uint64_t kRunningMask = kOpen - 1;
+  Alone<uint64_t> gate_;
+  Alone<int64_t> next_;  // task
 };
 
 }  // namespace bamba
