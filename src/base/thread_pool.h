@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <condition_variable>
+#include <cstddef>
 #include <cstdint>
 #include <exception>
 #include <mutex>
@@ -42,10 +43,12 @@ class ThreadPool {
   void make_room_for_caller();
   void worker_main(int worker);
   void work(int worker);
-  /// In a cache line of its own: what many threads change or watch.
+  /// What many threads change or watch, in another cache line than the next. (Not aligned to one, so that neither the
+  /// pool nor what holds it is.)
   template <typename T>
-  struct alignas(64) Alone : std::atomic<T> {
+  struct Apart : std::atomic<T> {
     using std::atomic<T>::operator=;
+    std::byte distance[64 - sizeof(std::atomic<T>)];
   };
 
   template <typename Condition>
@@ -77,8 +80,8 @@ class ThreadPool {
   static constexpr uint64_t kOpen = uint64_t{1} << 16;
   static constexpr uint64_t kLoop = uint64_t{1} << 17;
   static constexpr uint64_t kRunningMask = kOpen - 1;
-  Alone<uint64_t> gate_;
-  Alone<int64_t> next_;  // task
+  Apart<uint64_t> gate_;
+  Apart<int64_t> next_;  // task
 };
 
 }  // namespace bamba

@@ -193,7 +193,7 @@ HWY_INLINE void quantized_rows(const Source& source, const std::byte* panel_grou
 }
 
 /// From so many rows on, weights are unpacked once for all of them.
-constexpr int64_t kUnpackedRows = 3 * kTileRows;
+constexpr int64_t kUnpackedRows = int64_t{3} * kTileRows;
 
 template <class Source>
 HWY_INLINE void quantized_groups(const std::byte* panel_groups, const cpu::QuantizedRows& x, int64_t row0, int64_t rows,
