@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "model/random_model.h"
+#include "support/all_logits.h"
 #include "support/error.h"
 #include "support/fp8_blocks.h"
 #include "support/same_bits.h"
@@ -19,17 +20,7 @@ std::vector<float> logits(const std::filesystem::path& folder, std::optional<Wei
   RunOptions run;
   run.weights = weights;
   run.threads = 2;
-  const auto model = BambaForCausalLM::from_pretrained(folder, run);
-  Rng rng(1);
-  const auto ids = rng.ids(40, model.config().vocab_size);
-  SequenceState state = model.new_state();
-  SequenceInput input;
-  input.state = &state;
-  input.input_ids = ids;
-  input.logits = LogitsToKeep::all;
-  const Tensor out = model.forward(std::span<const SequenceInput>(&input, 1)).logits;
-  const auto values = std::as_const(out).data<float>();
-  return {values.begin(), values.end()};
+  return all_logits(BambaForCausalLM::from_pretrained(folder, run));
 }
 
 class Fp8Blocks : public ::testing::Test {

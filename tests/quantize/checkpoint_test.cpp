@@ -11,6 +11,7 @@
 #include "base/json.h"
 #include "io/checkpoint.h"
 #include "model/random_model.h"
+#include "support/all_logits.h"
 #include "support/error.h"
 #include "support/same_bits.h"
 #include "support/temp_folder.h"
@@ -20,19 +21,6 @@ namespace {
 
 constexpr WeightFormat kFormats[] = {WeightFormat::q8, WeightFormat::q4};
 constexpr const char* kDown = "model.layers.0.feed_forward.down_proj.weight";
-
-std::vector<float> logits(const BambaForCausalLM& model, uint64_t seed = 1) {
-  Rng rng(seed);
-  const auto ids = rng.ids(40, model.config().vocab_size);
-  SequenceState state = model.new_state();
-  SequenceInput input;
-  input.state = &state;
-  input.input_ids = ids;
-  input.logits = LogitsToKeep::all;
-  const Tensor out = model.forward(std::span<const SequenceInput>(&input, 1)).logits;
-  const auto values = out.data<float>();
-  return {values.begin(), values.end()};
-}
 
 RunOptions in(WeightFormat format) {
   RunOptions options;
@@ -94,8 +82,9 @@ TEST(QuantizedCheckpoint, NearestIsTheParentLoadedInThatFormat) {
       EXPECT_EQ(loaded.model().info().weights, format);
       EXPECT_EQ(loaded.model().info().kv, expected.model().info().kv);
       EXPECT_EQ(loaded.model().info().weight_bytes, expected.model().info().weight_bytes);
-      EXPECT_TRUE(same_bits(logits(loaded), logits(expected))) << weight_format_name(format) << ", seed " << seed;
-      EXPECT_TRUE(same_bits(logits(BambaForCausalLM::from_pretrained(child, in(format))), logits(expected)));
+      EXPECT_TRUE(same_bits(all_logits(loaded), all_logits(expected)))
+          << weight_format_name(format) << ", seed " << seed;
+      EXPECT_TRUE(same_bits(all_logits(BambaForCausalLM::from_pretrained(child, in(format))), all_logits(expected)));
     }
   }
 }
@@ -108,8 +97,8 @@ TEST(QuantizedCheckpoint, ShardsAreAlignedAndReadAlike) {
   options.max_shard_bytes = 20000;
   const auto cut = parent.quantize(options, "cut");
   EXPECT_TRUE(std::filesystem::exists(cut / "model.safetensors.index.json"));
-  EXPECT_TRUE(
-      same_bits(logits(BambaForCausalLM::from_pretrained(whole)), logits(BambaForCausalLM::from_pretrained(cut))));
+  EXPECT_TRUE(same_bits(all_logits(BambaForCausalLM::from_pretrained(whole)),
+                        all_logits(BambaForCausalLM::from_pretrained(cut))));
   for (const auto& folder : {whole, cut}) {
     const Checkpoint checkpoint = Checkpoint::open(folder);
     int packed = 0;
@@ -132,8 +121,8 @@ double distance_from_parents(const std::function<void(QuantizeOptions&)>& choose
     options.calibration = text_for(parent.config());
     options.window = 100;
     choose(options);
-    const auto original = logits(BambaForCausalLM::from_pretrained(parent.path(), in(WeightFormat::f32)));
-    const auto values = logits(BambaForCausalLM::from_pretrained(parent.quantize(options)));
+    const auto original = all_logits(BambaForCausalLM::from_pretrained(parent.path(), in(WeightFormat::f32)));
+    const auto values = all_logits(BambaForCausalLM::from_pretrained(parent.quantize(options)));
     double square = 0;
     double off = 0;
     for (size_t i = 0; i < values.size(); ++i) {
@@ -173,7 +162,7 @@ TEST(QuantizedCheckpoint, OnlyChosenClassesArePacked) {
     const auto model = BambaForCausalLM::from_pretrained(child);
     // What is not packed stays bf16 in memory.
     saved += static_cast<int64_t>(bf16_bytes) - static_cast<int64_t>(model.model().info().weight_bytes);
-    EXPECT_NE(logits(model), logits(bf16)) << name;
+    EXPECT_NE(all_logits(model), all_logits(bf16)) << name;
   }
   EXPECT_EQ(saved, static_cast<int64_t>(bf16_bytes) - static_cast<int64_t>(all_bytes));
   options.only = {"gates"};
@@ -193,10 +182,10 @@ TEST(QuantizedCheckpoint, LoadsInOtherFormats) {
     const auto saved = BambaForCausalLM::from_pretrained(parent.child("saved"));
     EXPECT_EQ(saved.model().info().weights, WeightFormat::f32);
     EXPECT_FALSE(saved.config().extra_key("quantization_config"));
-    EXPECT_TRUE(same_bits(logits(unpacked), logits(saved)));
+    EXPECT_TRUE(same_bits(all_logits(unpacked), all_logits(saved)));
     // The 16 bits of bf16 change little.
-    const auto again = logits(BambaForCausalLM::from_pretrained(child, in(WeightFormat::bf16)));
-    const auto values = logits(unpacked);
+    const auto again = all_logits(BambaForCausalLM::from_pretrained(child, in(WeightFormat::bf16)));
+    const auto values = all_logits(unpacked);
     double worst = 0;
     double largest = 0;
     for (size_t i = 0; i < values.size(); ++i) {
@@ -210,7 +199,7 @@ TEST(QuantizedCheckpoint, LoadsInOtherFormats) {
 TEST(QuantizedCheckpoint, AnOlderModelIsReplaced) {
   const Parent parent(9);
   const auto child = parent.nearest(WeightFormat::q4);
-  const auto before = logits(BambaForCausalLM::from_pretrained(child));
+  const auto before = all_logits(BambaForCausalLM::from_pretrained(child));
   // A run that fails while it reads leaves the older model.
   QuantizeOptions options;
   options.calibration = text_for(parent.config());
@@ -225,11 +214,11 @@ TEST(QuantizedCheckpoint, AnOlderModelIsReplaced) {
   expect_error(ErrorCode::non_finite, {"parent", kDown, "nan"}, [&] { parent.quantize(options); });
   options.method = QuantizeMethod::nearest;
   expect_error(ErrorCode::non_finite, {"parent", kDown, "nan"}, [&] { parent.quantize(options); });
-  EXPECT_TRUE(same_bits(logits(BambaForCausalLM::from_pretrained(child)), before));
+  EXPECT_TRUE(same_bits(all_logits(BambaForCausalLM::from_pretrained(child)), before));
   write_text(parent.path() / "model.safetensors", weights);
   options.method = QuantizeMethod::feedback;
   parent.quantize(options);
-  EXPECT_NE(logits(BambaForCausalLM::from_pretrained(child)), before);
+  EXPECT_NE(all_logits(BambaForCausalLM::from_pretrained(child)), before);
 }
 
 TEST(QuantizedCheckpoint, OptionsThatDoNotFit) {
@@ -353,9 +342,9 @@ TEST_F(Damaged, AnyBytesAreSafeToMultiplyWith) {
   write_text(child_ / "noise.safetensors", weights);
   std::filesystem::rename(child_ / "noise.safetensors", child_ / "model.safetensors");
   const auto noise = BambaForCausalLM::from_pretrained(child_);
-  const auto values = logits(noise);
+  const auto values = all_logits(noise);
   EXPECT_EQ(values.size(), static_cast<size_t>(40 * noise.config().vocab_size));
-  EXPECT_FALSE(logits(BambaForCausalLM::from_pretrained(child_, in(WeightFormat::f32))).empty());
+  EXPECT_FALSE(all_logits(BambaForCausalLM::from_pretrained(child_, in(WeightFormat::f32))).empty());
 }
 
 }  // namespace

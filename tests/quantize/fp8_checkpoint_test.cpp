@@ -8,6 +8,7 @@
 #include "io/checkpoint.h"
 #include "model/random_model.h"
 #include "model/tensor_specs.h"
+#include "support/all_logits.h"
 #include "support/error.h"
 #include "support/fp8_blocks.h"
 #include "support/same_bits.h"
@@ -18,19 +19,6 @@ namespace bamba::test {
 namespace {
 
 constexpr const char* kDown = "model.layers.0.feed_forward.down_proj.weight";
-
-std::vector<float> logits(const BambaForCausalLM& model) {
-  Rng rng(1);
-  const auto ids = rng.ids(40, model.config().vocab_size);
-  SequenceState state = model.new_state();
-  SequenceInput input;
-  input.state = &state;
-  input.input_ids = ids;
-  input.logits = LogitsToKeep::all;
-  const Tensor out = model.forward(std::span<const SequenceInput>(&input, 1)).logits;
-  const auto values = out.data<float>();
-  return {values.begin(), values.end()};
-}
 
 /// A bf16 parent of random shape, and what is made of it.
 class Fp8Checkpoint : public ::testing::Test {
@@ -74,11 +62,11 @@ TEST_F(Fp8Checkpoint, IsTheParentLoadedAsFp8) {
   for (const uint64_t seed : {1, 2, 3}) {
     make_parent(seed, seed == 3);
     quantize();
-    const auto expected = logits(load(parent(), WeightFormat::fp8));
-    EXPECT_TRUE(same_bits(logits(load(child())), expected)) << seed;
-    EXPECT_TRUE(same_bits(logits(load(child(), WeightFormat::fp8)), expected)) << seed;
-    EXPECT_TRUE(same_bits(logits(load(child(), WeightFormat::bf16)), expected)) << seed;
-    EXPECT_FALSE(same_bits(logits(load(parent())), expected)) << seed;
+    const auto expected = all_logits(load(parent(), WeightFormat::fp8));
+    EXPECT_TRUE(same_bits(all_logits(load(child())), expected)) << seed;
+    EXPECT_TRUE(same_bits(all_logits(load(child(), WeightFormat::fp8)), expected)) << seed;
+    EXPECT_TRUE(same_bits(all_logits(load(child(), WeightFormat::bf16)), expected)) << seed;
+    EXPECT_FALSE(same_bits(all_logits(load(parent())), expected)) << seed;
   }
 }
 
@@ -136,7 +124,7 @@ TEST_F(Fp8Checkpoint, OnlyWhatWasChosen) {
   EXPECT_NE(std::find(ignored.begin(), ignored.end(), "model.layers.0.feed_forward.up_proj"), ignored.end());
   EXPECT_EQ(std::find(ignored.begin(), ignored.end(), "model.layers.0.feed_forward.down_proj"), ignored.end());
   // Asked for as fp8 again, the rest stays what it is.
-  EXPECT_TRUE(same_bits(logits(load(child(), WeightFormat::fp8)), logits(load(child()))));
+  EXPECT_TRUE(same_bits(all_logits(load(child(), WeightFormat::fp8)), all_logits(load(child()))));
 }
 
 TEST_F(Fp8Checkpoint, Refusals) {
@@ -170,7 +158,7 @@ TEST_F(Fp8Checkpoint, OneWithScalesForBlocksIsASourceLikeItsFloats) {
     for (const char* name : {"blocks", "floats"}) {
       quantize_checkpoint(folder_ / name, folder_ / (std::string(name) + "-q"), options);
     }
-    EXPECT_TRUE(same_bits(logits(load(folder_ / "blocks-q")), logits(load(folder_ / "floats-q"))));
+    EXPECT_TRUE(same_bits(all_logits(load(folder_ / "blocks-q")), all_logits(load(folder_ / "floats-q"))));
     // What the config said of the codes went with them.
     const auto config = BambaConfig::from_pretrained(folder_ / "blocks-q").extra_key("quantization_config");
     EXPECT_EQ(config->find("weight_block_size"), std::string::npos);
