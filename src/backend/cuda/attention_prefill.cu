@@ -9,6 +9,7 @@
 #include "backend/cuda/attention.h"
 #include "backend/cuda/attention_rows.cuh"
 #include "backend/cuda/attention_wgmma.cuh"
+#include "backend/cuda/bulk_copy.cuh"
 #include "backend/cuda/check.h"
 #include "backend/cuda/elementwise_pack.cuh"
 #include "backend/cuda/kv_pages_layout.cuh"
@@ -42,10 +43,10 @@ struct Shared {
   uint8_t queries[kMatrixBytes];
   uint8_t keys[kStages][kMatrixBytes];
   uint8_t values[kStages][kMatrixBytes];
-  uint64_t keys_full[kStages];
-  uint64_t keys_empty[kStages];
-  uint64_t values_full[kStages];
-  uint64_t values_empty[kStages];
+  CopyBarrier keys_full[kStages];
+  CopyBarrier keys_empty[kStages];
+  CopyBarrier values_full[kStages];
+  CopyBarrier values_empty[kStages];
 };
 
 /// Row and chunk of 8 dims in a slab's rows of 128 bytes: the address wgmma expects.
@@ -62,23 +63,23 @@ __device__ void bring(Shared<kDim>& shared, const PageLayout<Bf16>& layout, floa
   const int tiles = static_cast<int>((tokens + kTileKeys - 1) / kTileKeys);
   for (int tile = 0; tile < tiles; ++tile) {
     const int stage = tile % kStages;
-    const uint32_t parity = tile / kStages % 2;
+    const int parity = tile / kStages % 2;
     const int64_t left = tokens - int64_t{tile} * kTileKeys;
     const int rows = static_cast<int>(left < kTileKeys ? left : kTileKeys);
-    const auto copy = [&](uint8_t* target, int64_t offset, uint64_t* full) {
-      barrier_arrive_expect(full, rows * kDim * 2);
+    const auto copy = [&](uint8_t* target, int64_t offset, CopyBarrier& full) {
+      full.arrive_and_expect(rows * kDim * 2);
       for (int p = 0; p * static_cast<int>(kPageTokens) < rows; ++p) {
         const int page_rows = min(rows - p * static_cast<int>(kPageTokens), static_cast<int>(kPageTokens));
         const Bf16* source = page_elements<Bf16>(pages[int64_t{tile} * kTilePages + p]) + offset;
         for (int slab = 0; slab < kSlabs; ++slab) {
-          bulk_copy(shared_address(target) + slab * kSlabBytes + p * static_cast<int>(kPageTokens) * kLineBytes,
-                    source + slab * kSlabElements, page_rows * kLineBytes, full);
+          copy_bytes(shared_address(target) + slab * kSlabBytes + p * static_cast<int>(kPageTokens) * kLineBytes,
+                     source + slab * kSlabElements, page_rows * kLineBytes, full);
         }
       }
     };
-    barrier_wait(&shared.keys_empty[stage], parity ^ 1);
-    if (lane == 0) copy(shared.keys[stage], layout.keys(kv_head), &shared.keys_full[stage]);
-    barrier_wait(&shared.values_empty[stage], parity ^ 1);
+    shared.keys_empty[stage].wait(parity ^ 1);
+    if (lane == 0) copy(shared.keys[stage], layout.keys(kv_head), shared.keys_full[stage]);
+    shared.values_empty[stage].wait(parity ^ 1);
     // Tokens nobody sees get weight 0, but 0 times what memory happens to hold may be NaN.
     for (int i = rows * 8 + lane; i < kTileKeys * 8; i += 32) {
       for (int slab = 0; slab < kSlabs; ++slab) {
@@ -87,7 +88,7 @@ __device__ void bring(Shared<kDim>& shared, const PageLayout<Bf16>& layout, floa
     }
     if (rows < kTileKeys) fence_async_proxy();
     __syncwarp();
-    if (lane == 0) copy(shared.values[stage], layout.values(kv_head), &shared.values_full[stage]);
+    if (lane == 0) copy(shared.values[stage], layout.values(kv_head), shared.values_full[stage]);
   }
 }
 
@@ -205,39 +206,39 @@ __device__ void compute(Shared<kDim>& shared, const AttentionArguments<Bf16>& a,
     return softmax.weigh(s);
   };
 
-  barrier_wait(&shared.keys_full[0], 0);
+  shared.keys_full[0].wait(0);
   wgmma_fence();
   multiply_keys<kDim>(s, queries, shared_address(shared.keys[0]));
   wgmma_commit();
   wgmma_wait<0>();
   wgmma_registers(s);
-  if (lane == 0) barrier_arrive(&shared.keys_empty[0]);
+  if (lane == 0) shared.keys_empty[0].arrive();
   weigh(0);
   pack_weights(s, p);
 
   for (int tile = 1; tile < tiles; ++tile) {
     const int stage = tile % kStages;
     const int value_stage = (tile - 1) % kStages;
-    barrier_wait(&shared.keys_full[stage], tile / kStages % 2);
+    shared.keys_full[stage].wait(tile / kStages % 2);
     wgmma_fence();
     multiply_keys<kDim>(s, queries, shared_address(shared.keys[stage]));
     wgmma_commit();
-    barrier_wait(&shared.values_full[value_stage], (tile - 1) / kStages % 2);
+    shared.values_full[value_stage].wait((tile - 1) / kStages % 2);
     multiply_values<kDim>(o, p, shared_address(shared.values[value_stage]));
     wgmma_commit();
     wgmma_wait<1>();
     wgmma_registers(s);
-    if (lane == 0) barrier_arrive(&shared.keys_empty[stage]);
+    if (lane == 0) shared.keys_empty[stage].arrive();
     const float2 factor = weigh(tile);
     wgmma_registers(s);  // the softmax before the wait, not after it
     wgmma_wait<0>();
     wgmma_registers(o);
-    if (lane == 0) barrier_arrive(&shared.values_empty[value_stage]);
+    if (lane == 0) shared.values_empty[value_stage].arrive();
 #pragma unroll
     for (int i = 0; i < kDim / 2; ++i) o[i] *= i % 4 < 2 ? factor.x : factor.y;
     pack_weights(s, p);
   }
-  barrier_wait(&shared.values_full[(tiles - 1) % kStages], (tiles - 1) / kStages % 2);
+  shared.values_full[(tiles - 1) % kStages].wait((tiles - 1) / kStages % 2);
   wgmma_fence();
   multiply_values<kDim>(o, p, shared_address(shared.values[(tiles - 1) % kStages]));
   wgmma_commit();
@@ -272,12 +273,12 @@ __global__ __launch_bounds__(kThreads, 1) void prefill_kernel(AttentionArguments
 
   if (threadIdx.x == 0) {
     for (int stage = 0; stage < kStages; ++stage) {
-      barrier_init(&shared.keys_full[stage], 1);
-      barrier_init(&shared.values_full[stage], 1);
-      barrier_init(&shared.keys_empty[stage], kComputeWarps);
-      barrier_init(&shared.values_empty[stage], kComputeWarps);
+      shared.keys_full[stage].start(1);
+      shared.values_full[stage].start(1);
+      shared.keys_empty[stage].start(kComputeWarps);
+      shared.values_empty[stage].start(kComputeWarps);
     }
-    asm volatile("fence.mbarrier_init.release.cluster;\n" ::: "memory");
+    publish_barriers();
     fence_async_proxy();
   }
   __syncthreads();

@@ -1,4 +1,4 @@
-// Device code: Hopper's asynchronous matrix products, barriers and bulk copies, as far as attention needs them.
+// Device code: Hopper's asynchronous matrix products, as far as attention needs them.
 //
 // wgmma: 128 threads (4 warps from a multiple of 4 on) multiply 64 rows. Thread lane 4g + j of warp w has of a product
 // [64, n] the entries d[4i], d[4i+1]: row 16w + g, columns 8i + 2j and the next; d[4i+2], d[4i+3]: the same of row
@@ -8,10 +8,6 @@
 #include <cstdint>
 
 namespace bamba::backend::cuda {
-
-__device__ inline uint32_t shared_address(const void* pointer) {
-  return static_cast<uint32_t>(__cvta_generic_to_shared(pointer));
-}
 
 /// Descriptor of an operand in shared memory with the 128-byte swizzle. leading_bytes: from 64 columns to the next 64,
 /// where columns are neighbours (else unused); 8 rows of 128 bytes follow each other.
@@ -106,39 +102,9 @@ __device__ inline void wgmma_rows(float (&d)[32], const uint32_t (&a)[4], uint64
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
 }
 
-__device__ inline void barrier_init(uint64_t* barrier, uint32_t arrivals) {
-  asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;\n" ::"r"(shared_address(barrier)), "r"(arrivals) : "memory");
-}
-__device__ inline void barrier_arrive(uint64_t* barrier) {
-  asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];\n" ::"r"(shared_address(barrier)) : "memory");
-}
-/// Arrives, and makes the phase last until `bytes` more have been copied.
-__device__ inline void barrier_arrive_expect(uint64_t* barrier, uint32_t bytes) {
-  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;\n" ::"r"(shared_address(barrier)), "r"(bytes)
-               : "memory");
-}
-/// Waits until the barrier's phase of this parity is over.
-__device__ inline void barrier_wait(uint64_t* barrier, uint32_t parity) {
-  asm volatile(
-      "{\n"
-      ".reg .pred done;\n"
-      "again:\n"
-      "mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1;\n"
-      "@!done bra again;\n"
-      "}\n" ::"r"(shared_address(barrier)),
-      "r"(parity)
-      : "memory");
-}
 /// Orders this thread's ordinary accesses to shared memory before later ones by wgmma and bulk copies.
 __device__ inline void fence_async_proxy() {
   asm volatile("fence.proxy.async.shared::cta;\n" ::: "memory");
-}
-/// Copies bytes (a multiple of 16) from global to shared memory; their arrival counts for the barrier.
-__device__ inline void bulk_copy(uint32_t target, const void* source, uint32_t bytes, uint64_t* barrier) {
-  asm volatile(
-      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];\n" ::"r"(target),
-      "l"(source), "r"(bytes), "r"(shared_address(barrier))
-      : "memory");
 }
 
 }  // namespace bamba::backend::cuda

@@ -8,6 +8,8 @@
 
 #include <cstdint>
 
+#include "backend/cuda/shared_address.cuh"
+
 namespace bamba::backend::cuda {
 
 class BlockBarrier {
@@ -35,9 +37,7 @@ class BlockBarrier {
   }
 
  private:
-  __device__ __forceinline__ uint32_t address() const {
-    return static_cast<uint32_t>(__cvta_generic_to_shared(&word_));
-  }
+  __device__ __forceinline__ uint32_t address() const { return shared_address(&word_); }
 
   uint64_t word_;
 };

@@ -1,15 +1,13 @@
-// Copies of boxes by the GPU's copy engine (TMA), and the barriers that tell when they are there.
+// Copies to shared memory by the GPU's copy engine (TMA), and the barriers that tell when they are there.
 #pragma once
 
 #include <cuda.h>
 
 #include <cstdint>
 
-namespace bamba::backend::cuda {
+#include "backend/cuda/shared_address.cuh"
 
-__device__ inline uint32_t shared_address(const void* pointer) {
-  return static_cast<uint32_t>(__cvta_generic_to_shared(pointer));
-}
+namespace bamba::backend::cuda {
 
 /// A barrier in shared memory (mbarrier) that counts arrivals and bytes of copies. Its phases take turns: 0, 1, 0, ...
 class CopyBarrier {
@@ -37,9 +35,7 @@ class CopyBarrier {
         ".reg .pred done;\n"
         "again:\n"
         "mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1;\n"
-        "@done bra over;\n"
-        "bra again;\n"
-        "over:\n"
+        "@!done bra again;\n"
         "}" ::"r"(shared_address(&word_)),
         "r"(phase)
         : "memory");
@@ -54,6 +50,12 @@ __device__ inline void publish_barriers() {
   asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
 }
 
+/// `bytes` (a multiple of 16) in a row; `barrier` counts them.
+__device__ inline void copy_bytes(uint32_t to, const void* from, int bytes, const CopyBarrier& barrier) {
+  asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(to),
+               "l"(from), "r"(bytes), "r"(barrier.address())
+               : "memory");
+}
 /// The box whose first element is [row, col]; `barrier` counts its bytes.
 __device__ inline void copy_box(void* to, const CUtensorMap& map, int col, int row, const CopyBarrier& barrier) {
   asm volatile(

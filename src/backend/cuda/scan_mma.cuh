@@ -9,11 +9,9 @@
 
 #include <cstdint>
 
-namespace bamba::backend::cuda {
+#include "backend/cuda/shared_address.cuh"
 
-__device__ __forceinline__ uint32_t shared_address(const void* p) {
-  return static_cast<uint32_t>(__cvta_generic_to_shared(p));
-}
+namespace bamba::backend::cuda {
 
 /// 16 bytes to shared memory, zeros when not `inside` (then `source` is not read, but must be a global address).
 __device__ __forceinline__ void copy_async(uint32_t target, const void* source, bool inside) {

@@ -102,7 +102,6 @@ SkinnyParams params_of(const SkinnyArguments* products, int count) {
                      .bf16 = true,
                      .swizzle = true});
   p.rows = static_cast<int>(a.rows);
-  p.inputs = static_cast<int>(a.weight.in);
   p.early = a.overlap_previous;
   p.counters = static_cast<int*>(a.workspace);
   p.partials = reinterpret_cast<float*>(static_cast<std::byte*>(a.workspace) + kSkinnyCounterBytes);

@@ -1,5 +1,5 @@
-// What the formats with up to 8 bits a weight have in common in skinny_mma.cuh: rows of warps take 128 / kRows bytes of
-// a stage for every output, in pieces of 32 bytes, of which a thread reads 8.
+// What the formats with up to 8 bits a weight have in common in skinny_mma.cuh: a row of warps takes half of a stage's
+// 128 bytes for every output, in pieces of 32 bytes, of which a thread reads 8.
 #pragma once
 
 #include <cstdint>

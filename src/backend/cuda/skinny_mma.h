@@ -20,11 +20,9 @@ constexpr int kStageRowBytes = 128;
 /// Inputs of a box of activations: 128 bytes.
 constexpr int kBoxInputs = 64;
 
-/// Inputs of a unit.
+/// Inputs of a unit, of the formats that tensor cores multiply.
 constexpr int stage_inputs(WeightKind kind) {
   switch (kind) {
-    case WeightKind::f32:
-      return kStageRowBytes / 4;
     case WeightKind::bf16:
       return kStageRowBytes / 2;
     case WeightKind::q4:
@@ -61,10 +59,9 @@ struct SkinnyPart {
 
 struct SkinnyParams {
   SkinnyPart parts[kSkinnyProducts];
-  int n_parts;
   CUtensorMap in;  // boxes of kBoxInputs x kMaxRows
   int rows;
-  int inputs;
+  int n_parts;
   bool early;
   SkinnyPlan plan;
   int* counters;    // [blocks], zero before and after
