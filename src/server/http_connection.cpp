@@ -36,14 +36,13 @@ std::string http_date() {
 
 }  // namespace
 
-/// A handler's view of the connection: hands every call over to the I/O thread.
+/// A handler's view of the connection: hands every call over to the I/O thread. It may outlive the server, in which a
+/// connection's timers and socket have their services, so it keeps no connection alive: those that are open, the server
+/// holds.
 class Connection::Answer final : public Responder {
  public:
-  Answer(std::shared_ptr<Connection> connection, uint64_t number)
-      : connection_(std::move(connection)),
-        io_(connection_->context_.io),
-        running_(connection_->context_.running),
-        number_(number) {}
+  Answer(const std::shared_ptr<Connection>& connection, uint64_t number)
+      : connection_(connection), io_(connection->context_.io), gate_(connection->context_.gate), number_(number) {}
   ~Answer() override {
     // Nobody is left who could end the answer: a broken promise that the client must not wait for.
     hand_over([](Connection& connection) {
@@ -64,49 +63,52 @@ class Connection::Answer final : public Responder {
     hand_over([](Connection& connection) { connection.end(); });
   }
   void on_disconnect(std::function<void()> callback) override {
-    if (!*running_) return;
-    asio::post(io_, [connection = connection_, number = number_, callback = std::move(callback)]() mutable {
-      if (connection->answer_ == number && connection->phase_ == Phase::answering) {
-        if (!connection->ended_) connection->on_disconnect(std::move(callback));
-      } else if (connection->answer_ == number) {
+    post([connection = connection_, number = number_, callback = std::move(callback)]() mutable {
+      const std::shared_ptr<Connection> found = connection.lock();
+      if (!found) {
+        callback();
+      } else if (found->answering(number)) {
+        if (!found->ended_) found->on_disconnect(std::move(callback));
+      } else if (found->answer_ == number) {
         callback();
       }
     });
   }
   void post(std::function<void()> function) override {
-    if (*running_) asio::post(io_, std::move(function));
+    const std::lock_guard lock(gate_->mutex);
+    if (gate_->open) asio::post(io_, std::move(function));
   }
   void after(double seconds, std::function<void()> function) override {
-    if (!*running_) return;
+    const std::lock_guard lock(gate_->mutex);
+    if (!gate_->open) return;
     auto timer = std::make_shared<asio::steady_timer>(io_);
     timer->expires_after(
         std::chrono::duration_cast<std::chrono::steady_clock::duration>(std::chrono::duration<double>(seconds)));
     timer->async_wait([timer, connection = connection_, number = number_,
                        function = std::move(function)](boost::system::error_code error) {
-      const bool open = connection->answer_ == number && connection->phase_ == Phase::answering && !connection->ended_;
-      if (!error && open) function();
+      const std::shared_ptr<Connection> found = connection.lock();
+      if (!error && found && found->answering(number) && !found->ended_) function();
     });
   }
 
  private:
   template <typename Function>
   void hand_over(Function function) {
-    if (!*running_) return;
-    asio::post(io_, [connection = connection_, number = number_, function = std::move(function)]() mutable {
-      if (connection->answer_ == number && connection->phase_ == Phase::answering) function(*connection);
+    post([connection = connection_, number = number_, function = std::move(function)] {
+      const std::shared_ptr<Connection> found = connection.lock();
+      if (found && found->answering(number)) function(*found);
     });
   }
 
-  std::shared_ptr<Connection> connection_;
+  std::weak_ptr<Connection> connection_;
   asio::io_context& io_;
-  std::shared_ptr<const std::atomic<bool>> running_;
+  std::shared_ptr<Gate> gate_;
   uint64_t number_;
 };
 
 Connection::Connection(Socket socket, ConnectionContext& context)
     : context_(context), socket_(std::move(socket)), read_deadline_(context.io), write_deadline_(context.io) {}
 
-// Whoever held it last may be another thread, and the server gone: what is the server's was given back by close().
 Connection::~Connection() = default;
 
 void Connection::start() {

@@ -8,10 +8,10 @@
 #include <boost/beast/http/string_body.hpp>
 
 #include <array>
-#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 
@@ -20,6 +20,13 @@
 namespace bamba::server {
 
 class Connection;
+
+/// The way from other threads to the server's. Whoever comes through holds it, and the server waits for him before it
+/// goes; whoever comes later finds it shut.
+struct Gate {
+  std::mutex mutex;
+  bool open = true;
+};
 
 /// What connections share. `submit` runs a function on a worker, `closed` forgets a connection.
 struct ConnectionContext {
@@ -30,8 +37,7 @@ struct ConnectionContext {
   std::function<void(Connection*)> closed;
   size_t bodies_bytes = 0;  ///< reserved for requests that are being received or parsed
   bool draining = false;
-  /// False: the server is going, and nothing may be handed to its thread.
-  std::shared_ptr<std::atomic<bool>> running = std::make_shared<std::atomic<bool>>(true);
+  std::shared_ptr<Gate> gate = std::make_shared<Gate>();
 };
 
 class Connection : public std::enable_shared_from_this<Connection> {
@@ -53,6 +59,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
  private:
   class Answer;
   enum class Phase { idle, header, body, answering, lingering, closed };
+  /// Whether this very answer is under way.
+  bool answering(uint64_t answer) const { return phase_ == Phase::answering && answer_ == answer; }
   using Parser = boost::beast::http::request_parser<boost::beast::http::string_body>;
   /// A deadline; arming it anew forgets the one before.
   struct Deadline {

@@ -65,7 +65,10 @@ struct HttpServer::Impl {
       for (const auto& connection : std::set(connections)) connection->close();
     });
     workers.join();
-    *context.running = false;
+    {
+      const std::lock_guard lock(context.gate->mutex);
+      context.gate->open = false;
+    }
     guard.reset();
     io.stop();
     thread.join();

@@ -379,6 +379,26 @@ TEST(HttpServer, AnAbandonedAnswerEndsTheConnection) {
   EXPECT_TRUE(client.closed_within(10));
 }
 
+// An engine may hold the way to its client a moment longer than the server lives.
+TEST(HttpServer, AnAnswerMayOutliveTheServer) {
+  std::shared_ptr<Responder> answer;
+  std::atomic<int> calls = 0;
+  {
+    Echo echo;
+    Client client(echo.port());
+    client.send(request_text("GET", "/hold"));
+    answer = echo.handler.take();
+  }
+  HttpResponse late;
+  late.body = "too late";
+  answer->send(std::move(late));
+  answer->on_disconnect([&] { ++calls; });
+  answer->post([&] { ++calls; });
+  answer->after(0.001, [&] { ++calls; });
+  answer.reset();
+  EXPECT_EQ(calls, 0);
+}
+
 TEST(HttpServer, ConnectionsAreBounded) {
   HttpServerOptions options;
   options.max_connections = 3;
