@@ -62,6 +62,7 @@ class Program {
   NodeId compile(const Grammar& grammar, ExpressionId id, NodeId next, int depth);
   NodeId compile_chars(const CharSet& set, NodeId next);
   NodeId compile_words(std::span<const std::string> words, size_t depth, NodeId next);
+  NodeId compile_automaton(const ByteAutomaton& automaton, NodeId next);
   NodeId compile_repeat(const Grammar& grammar, const Expression& repeat, NodeId next, int depth);
   NodeId split(std::span<const NodeId> targets);
   std::vector<char> reach_ends(const ByteSet& spelled) const;

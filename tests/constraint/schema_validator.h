@@ -1,6 +1,7 @@
 // A plain validator of JSON Schema, to check the compiler against: other code, straight from the specification.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
 #include <regex>
@@ -105,6 +106,11 @@ class SchemaValidator {
     // A number closer to the bound than doubles can tell is not held against the text.
     if (schema.contains("exclusiveMinimum") && number < schema["exclusiveMinimum"].get<double>()) return false;
     if (schema.contains("exclusiveMaximum") && number > schema["exclusiveMaximum"].get<double>()) return false;
+    if (schema.contains("multipleOf")) {
+      // Doubles tell no more of a large quotient than that it is about a whole number.
+      const double quotient = number / schema["multipleOf"].get<double>();
+      if (std::abs(quotient - std::round(quotient)) > 1e-9 * std::max(1.0, std::abs(quotient))) return false;
+    }
     return true;
   }
 
