@@ -50,6 +50,7 @@ class Program {
 
   const Node& node(NodeId id) const { return nodes_[id]; }
   std::span<const Edge> edges(const Node& node) const { return {edges_.data() + node.first_edge, node.edges}; }
+  size_t node_count() const { return nodes_.size(); }
   NodeId start(RuleId rule) const { return starts_[rule]; }
 
   /// Bytes that no edge tells apart have the same class.

@@ -33,6 +33,9 @@ const std::vector<std::string>& schemas() {
       R"({"type":"object","properties":{"a":{"const":1},"b":{"const":2},"c":{"const":3}},"required":["b"],
           "additionalProperties":false})",
       R"({"type":"object","required":["x"]})",
+      R"({"type":"object","patternProperties":{"^[a-z]+_id$":{"type":"integer"},"^x":{"type":"string"}}})",
+      R"({"properties":{"a":{"type":"string"}},"required":["a"],"patternProperties":{"^a":{"maxLength":4},"b$":true},
+          "additionalProperties":{"type":"null"}})",
       R"({"type":"object","properties":{"é\"\n":{"type":"integer"}},"required":["é\"\n"]})",
       R"({"type":"array","items":{"type":"integer"},"minItems":2,"maxItems":4})",
       R"({"type":"array","items":{"type":"string"}})",
@@ -276,7 +279,7 @@ TEST(JsonSchema, UnsupportedIsNamedWithItsPlace) {
   const Case cases[] = {
       {R"({"properties":{"a":{"not":{}}}})", "at #/properties/a, keyword \"not\"", "not supported"},
       {R"({"if":{}})", "at #, keyword \"if\""},
-      {R"({"patternProperties":{}})", "patternProperties"},
+      {R"({"propertyNames":{}})", "propertyNames"},
       {R"({"items":{"uniqueItems":true}})", "#/items", "uniqueItems"},
       {R"({"contains":{}})", "contains"},
       {R"({"items":[{}]})", "prefixItems"},

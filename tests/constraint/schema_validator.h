@@ -69,11 +69,17 @@ class SchemaValidator {
       if (!value.contains(name.get<std::string>())) return false;
     }
     const Json properties = schema.value("properties", Json::object());
+    const Json patterns = schema.value("patternProperties", Json::object());
     for (const auto& [name, inner] : value.items()) {
-      if (properties.contains(name)) {
-        if (!valid(properties[name], inner)) return false;
-      } else if (schema.contains("additionalProperties")) {
-        if (!valid(schema["additionalProperties"], inner)) return false;
+      bool known = properties.contains(name);
+      if (known && !valid(properties[name], inner)) return false;
+      for (const auto& [pattern, wanted] : patterns.items()) {
+        if (!std::regex_search(name, std::regex(pattern))) continue;
+        known = true;
+        if (!valid(wanted, inner)) return false;
+      }
+      if (!known && schema.contains("additionalProperties") && !valid(schema["additionalProperties"], inner)) {
+        return false;
       }
     }
     return true;
