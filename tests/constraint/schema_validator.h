@@ -88,6 +88,9 @@ class SchemaValidator {
   bool valid_array(const Json& schema, const Json& value) const {
     if (value.size() < schema.value("minItems", size_t{0})) return false;
     if (value.size() > schema.value("maxItems", SIZE_MAX)) return false;
+    if (schema.value("uniqueItems", false) && std::set<Json>(value.begin(), value.end()).size() < value.size()) {
+      return false;
+    }
     const Json first = schema.value("prefixItems", Json::array());
     for (size_t i = 0; i < value.size(); ++i) {
       if (i < first.size()) {
