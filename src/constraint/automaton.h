@@ -65,6 +65,8 @@ class Automaton {
   /// From here on so many places may be looked at; then step() and the others throw Error(invalid_argument). A bound on
   /// time that does not depend on the machine.
   void allow_work(uint64_t places) { work_limit_ = work_ + places; }
+  /// Places looked at so far.
+  uint64_t work() const { return work_; }
 
  private:
   static constexpr uint32_t kUnknown = UINT32_MAX;

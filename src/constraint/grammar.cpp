@@ -13,10 +13,14 @@ constexpr size_t kMaxRules = size_t{1} << 16;
 
 }  // namespace
 
+void Grammar::count_parts(size_t parts) {
+  more_parts_ += parts;
+  if (expressions_.size() + more_parts_ < kMaxExpressions) return;
+  fail(ErrorCode::invalid_argument, "a constraint is too large: it has more than ", kMaxExpressions, " parts");
+}
+
 ExpressionId Grammar::add(Expression expression) {
-  if (expressions_.size() >= kMaxExpressions) {
-    fail(ErrorCode::invalid_argument, "a constraint is too large: it has more than ", kMaxExpressions, " parts");
-  }
+  count_parts(0);
   expressions_.push_back(std::move(expression));
   return static_cast<ExpressionId>(expressions_.size() - 1);
 }
@@ -57,6 +61,19 @@ ExpressionId Grammar::words(std::vector<std::string> words) {
   Expression out;
   out.kind = ExpressionKind::words;
   out.words = std::move(words);
+  return add(std::move(out));
+}
+
+ExpressionId Grammar::automaton(ByteAutomaton automaton) {
+  automaton_states_ += automaton.states.size();
+  if (automaton_states_ > ByteAutomaton::kMaxStates) {
+    fail(ErrorCode::invalid_argument, "a constraint is too large: its automata have more than ",
+         ByteAutomaton::kMaxStates, " states");
+  }
+  Expression out;
+  out.kind = ExpressionKind::automaton;
+  out.automaton = static_cast<uint32_t>(automata_.size());
+  automata_.push_back(std::move(automaton));
   return add(std::move(out));
 }
 

@@ -19,6 +19,7 @@ ExpressionId digits(Grammar& grammar, int64_t min, int64_t max) {
 ExpressionId digits_from(Grammar& grammar, std::string_view low) {
   if (low.empty()) return grammar.empty();
   const auto rest = static_cast<int64_t>(low.size()) - 1;
+  if (low.find_first_not_of('0') == std::string_view::npos) return digits(grammar, rest + 1, rest + 1);
   std::vector<ExpressionId> choices = {
       grammar.sequence({digit(grammar, low[0], low[0]), digits_from(grammar, low.substr(1))})};
   if (low[0] < '9') {
@@ -31,6 +32,7 @@ ExpressionId digits_from(Grammar& grammar, std::string_view low) {
 ExpressionId digits_to(Grammar& grammar, std::string_view high) {
   if (high.empty()) return grammar.empty();
   const auto rest = static_cast<int64_t>(high.size()) - 1;
+  if (high.find_first_not_of('9') == std::string_view::npos) return digits(grammar, rest + 1, rest + 1);
   std::vector<ExpressionId> choices = {
       grammar.sequence({digit(grammar, high[0], high[0]), digits_to(grammar, high.substr(1))})};
   if (high[0] > '0') {

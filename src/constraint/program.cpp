@@ -68,6 +68,8 @@ NodeId Program::compile(const Grammar& grammar, ExpressionId id, NodeId next, in
       return compile_chars(expression.chars, next);
     case ExpressionKind::words:
       return compile_words(expression.words, 0, next);
+    case ExpressionKind::automaton:
+      return compile_automaton(grammar.automaton_of(expression), next);
     case ExpressionKind::sequence:
       for (size_t i = expression.children.size(); i-- > 0;) {
         next = compile(grammar, expression.children[i], next, depth + 1);
@@ -144,6 +146,31 @@ NodeId Program::compile_words(std::span<const std::string> words, size_t depth, 
     node = add_node({.kind = NodeKind::bytes}, {&edge, 1});
   }
   return node;
+}
+
+NodeId Program::compile_automaton(const ByteAutomaton& automaton, NodeId next) {
+  // States may lead to each other in any order, so the ids of their nodes are settled first: one node for each state's
+  // arcs, then a split for each that accepts and goes on.
+  const auto& states = automaton.states;
+  const auto first = static_cast<NodeId>(nodes_.size());
+  auto split_id = static_cast<NodeId>(first + states.size());
+  std::vector<NodeId> entries;
+  entries.reserve(states.size());
+  for (const auto& state : states) {
+    const auto arcs = static_cast<NodeId>(first + entries.size());
+    entries.push_back(!state.accepts ? arcs : state.arcs.empty() ? next : split_id++);
+  }
+  std::vector<Edge> edges;
+  for (const auto& state : states) {
+    edges.clear();
+    for (const auto& arc : state.arcs) edges.push_back({arc.low, arc.high, entries[arc.target]});
+    add_node({.kind = NodeKind::bytes}, edges);
+  }
+  for (size_t i = 0; i < states.size(); ++i) {
+    const NodeId targets[] = {static_cast<NodeId>(first + i), next};
+    if (states[i].accepts && !states[i].arcs.empty()) split(targets);
+  }
+  return entries[0];
 }
 
 NodeId Program::compile_repeat(const Grammar& grammar, const Expression& repeat, NodeId next, int depth) {

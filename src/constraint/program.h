@@ -50,6 +50,7 @@ class Program {
 
   const Node& node(NodeId id) const { return nodes_[id]; }
   std::span<const Edge> edges(const Node& node) const { return {edges_.data() + node.first_edge, node.edges}; }
+  size_t node_count() const { return nodes_.size(); }
   NodeId start(RuleId rule) const { return starts_[rule]; }
 
   /// Bytes that no edge tells apart have the same class.
@@ -62,6 +63,7 @@ class Program {
   NodeId compile(const Grammar& grammar, ExpressionId id, NodeId next, int depth);
   NodeId compile_chars(const CharSet& set, NodeId next);
   NodeId compile_words(std::span<const std::string> words, size_t depth, NodeId next);
+  NodeId compile_automaton(const ByteAutomaton& automaton, NodeId next);
   NodeId compile_repeat(const Grammar& grammar, const Expression& repeat, NodeId next, int depth);
   NodeId split(std::span<const NodeId> targets);
   std::vector<char> reach_ends(const ByteSet& spelled) const;

@@ -4,16 +4,29 @@
 #include "constraint/schema_parts.h"
 
 namespace bamba {
+namespace {
 
-ExpressionId compile_array(const SchemaPlace& place, Grammar& grammar, JsonGrammar& json, CompileSchema compile) {
+bool is_unique(const SchemaPlace& place) {
+  if (!place.schema.contains("uniqueItems")) return false;
+  const Json& value = place.schema["uniqueItems"];
+  if (!value.is_boolean()) place.fail_at("uniqueItems", "it should be true or false");
+  return value.get<bool>();
+}
+
+}  // namespace
+
+ExpressionId compile_array(const SchemaPlace& place, Grammar& grammar, JsonGrammar& json, CompileSchema compile,
+                           FlattenSchema flatten) {
   const Json& schema = place.schema;
-  if (schema.contains("uniqueItems") && schema["uniqueItems"] != false) {
-    place.fail_at("uniqueItems", "this keyword is not supported");
-  }
   const int64_t min = schema_count(place, "minItems", 0);
   const int64_t max = schema_count(place, "maxItems", kUnbounded);
   if (max != kUnbounded && max < min) place.fail_at("maxItems", "it is below minItems");
   if (min > Grammar::kMaxCount) place.fail_at("minItems", "at most ", Grammar::kMaxCount, " is supported");
+
+  if (is_unique(place) && (max == kUnbounded || max > 1)) {
+    const SchemaPlace items = schema.contains("items") ? place.child(schema["items"], "items") : place.child(true, "");
+    return compile_unique_items(place, flatten(items), min, max, grammar, json, compile);
+  }
 
   std::vector<ExpressionId> first;
   if (schema.contains("prefixItems")) {

@@ -172,7 +172,10 @@ class SchemaCompiler {
   ExpressionId of_type(const SchemaPlace& place, std::string_view type) {
     const auto inner = [this](const SchemaPlace& child) { return compile(child); };
     if (type == "object") return compile_object(place, grammar_, json_, inner);
-    if (type == "array") return compile_array(place, grammar_, json_, inner);
+    if (type == "array") {
+      const auto flatten = [this](const SchemaPlace& child) { return source_.flatten(child); };
+      return compile_array(place, grammar_, json_, inner, flatten);
+    }
     if (type == "string") return compile_string(place, grammar_, json_);
     if (type == "number") return compile_number(place, grammar_, json_);
     if (type == "integer") return compile_integer(place, grammar_, json_);

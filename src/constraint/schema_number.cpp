@@ -1,9 +1,9 @@
-// Numbers: bounds, exclusive or not, as ranges of digits.
+// Numbers: bounds, exclusive or not, as ranges of digits, and multiples within them.
 #include <algorithm>
 #include <charconv>
-#include <cmath>
 #include <optional>
 
+#include "constraint/number_multiple.h"
 #include "constraint/number_range.h"
 #include "constraint/schema_parts.h"
 
@@ -17,12 +17,22 @@ const Json* number_at(const SchemaPlace& place, const char* keyword) {
   return &value;
 }
 
-/// The bound as a decimal. What has more digits than the grid is rounded towards zero, and `rounded` says so.
-/// Nothing for numbers too large to be a bound on what is written.
-std::optional<Decimal> to_decimal(const Json& value, bool& rounded) {
-  const std::string text = value.dump();  // the shortest digits that mean this number
-  Decimal out;
+/// Digits of a number, and how many of them are before the point: more or fewer than there are, with an exponent.
+struct Digits {
+  bool negative = false;
   std::string digits;
+  int64_t whole = 0;
+
+  /// Zeros go on without an end on both sides.
+  uint64_t at(int64_t index) const {
+    const bool written = index >= 0 && index < static_cast<int64_t>(digits.size());
+    return written ? static_cast<uint64_t>(digits[static_cast<size_t>(index)] - '0') : 0U;
+  }
+};
+
+Digits read_digits(const Json& value) {
+  const std::string text = value.dump();  // the shortest digits that mean this number
+  Digits out;
   int64_t point = -1;
   int64_t exponent = 0;
   for (size_t i = 0; i < text.size(); ++i) {
@@ -30,29 +40,34 @@ std::optional<Decimal> to_decimal(const Json& value, bool& rounded) {
     if (c == '-' && i == 0) {
       out.negative = true;
     } else if (c == '.') {
-      point = static_cast<int64_t>(digits.size());
+      point = static_cast<int64_t>(out.digits.size());
     } else if (c == 'e' || c == 'E') {
       const char* begin = text.data() + i + 1;
       std::from_chars(*begin == '+' ? begin + 1 : begin, text.data() + text.size(), exponent);
       break;
     } else {
-      digits += c;
+      out.digits += c;
     }
   }
-  const int64_t whole_digits = (point < 0 ? static_cast<int64_t>(digits.size()) : point) + exponent;
-  const auto digit_at = [&](int64_t index) {
-    return index >= 0 && index < static_cast<int64_t>(digits.size())
-               ? static_cast<uint64_t>(digits[static_cast<size_t>(index)] - '0')
-               : 0U;
-  };
-  for (int64_t i = std::min<int64_t>(0, whole_digits); i < whole_digits; ++i) {
-    out.whole = out.whole * 10 + digit_at(i);
+  out.whole = (point < 0 ? static_cast<int64_t>(out.digits.size()) : point) + exponent;
+  return out;
+}
+
+/// The bound as a decimal. What has more digits than the grid is rounded towards zero, and `rounded` says so.
+/// Nothing for numbers too large to be a bound on what is written.
+std::optional<Decimal> to_decimal(const Json& value, bool& rounded) {
+  const Digits digits = read_digits(value);
+  Decimal out;
+  out.negative = digits.negative;
+  for (int64_t i = std::min<int64_t>(0, digits.whole); i < digits.whole; ++i) {
+    out.whole = out.whole * 10 + digits.at(i);
     if (out.whole >= kDecimalUnit) return {};
   }
-  for (int64_t i = 0; i < kDecimalDigits; ++i) out.fraction = out.fraction * 10 + digit_at(whole_digits + i);
+  for (int64_t i = 0; i < kDecimalDigits; ++i) out.fraction = out.fraction * 10 + digits.at(digits.whole + i);
   rounded = false;
-  for (int64_t i = std::max<int64_t>(0, whole_digits + kDecimalDigits); i < static_cast<int64_t>(digits.size()); ++i) {
-    rounded = rounded || digits[static_cast<size_t>(i)] != '0';
+  const auto count = static_cast<int64_t>(digits.digits.size());
+  for (int64_t i = std::max<int64_t>(0, digits.whole + kDecimalDigits); i < count; ++i) {
+    rounded = rounded || digits.at(i) != 0;
   }
   return out;
 }
@@ -97,18 +112,54 @@ Bounds read_bounds(const SchemaPlace& place) {
   return out;
 }
 
-void check_multiple(const SchemaPlace& place, bool integer) {
+/// The value of multipleOf; nothing where it is not given.
+std::optional<DecimalStep> read_multiple(const SchemaPlace& place) {
   const Json* value = number_at(place, "multipleOf");
-  if (value == nullptr || (integer && *value == 1)) return;
-  place.fail_at("multipleOf", "only 1 is supported, and for integers only");
+  if (value == nullptr) return {};
+  Digits digits = read_digits(*value);
+  std::string& text = digits.digits;
+  const size_t leading = std::min(text.find_first_not_of('0'), text.size());
+  text.erase(0, leading);
+  digits.whole -= static_cast<int64_t>(leading);
+  while (!text.empty() && text.back() == '0') text.pop_back();
+  if (text.empty() || digits.negative) place.fail_at("multipleOf", "it should be a number above 0");
+  DecimalStep out;
+  out.shift = static_cast<int>(digits.whole - static_cast<int64_t>(text.size()));
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), out.digits);
+  if (error != std::errc() || out.digits > DecimalStep::kMaxDigits || -out.shift > kDecimalDigits) {
+    place.fail_at("multipleOf", value->dump(), " has too many digits: without the point, and without the zeros at ",
+                  "either end, they may come to ", DecimalStep::kMaxDigits, " at most, and ", kDecimalDigits,
+                  " of them may be behind the point");
+  }
+  return out;
+}
+
+/// The multiples of a step among what `write` adds to a grammar.
+ExpressionId multiples(const SchemaPlace& place, const DecimalStep& step, Grammar& grammar,
+                       FunctionRef<ExpressionId(Grammar&)> write) {
+  Grammar range;
+  const RuleId rule = range.add_rule("the numbers within the bounds");
+  range.set_body(rule, write(range));
+  std::optional<ExpressionId> out;
+  try {
+    out = multiples_within(grammar, step, range);
+  } catch (const Error& error) {
+    place.fail_at("multipleOf", error.what());
+  }
+  if (!out) place.fail_at("multipleOf", "no multiple of ", place.schema["multipleOf"].dump(), " is within the bounds");
+  return *out;
 }
 
 }  // namespace
 
 ExpressionId compile_integer(const SchemaPlace& place, Grammar& grammar, JsonGrammar& json) {
-  check_multiple(place, true);
+  const std::optional<DecimalStep> step = read_multiple(place);
+  const bool all = !step || (step->digits == 1 && step->shift <= 0);
   const Bounds bounds = read_bounds(place);
-  if (!bounds.given) return json.integer();
+  if (!bounds.given) {
+    if (all) return json.integer();
+    return multiples(place, *step, grammar, [](Grammar& range) { return JsonGrammar(range).integer(); });
+  }
   // No larger numbers, then, than bounds are read to.
   constexpr auto kLargest = static_cast<int64_t>(kDecimalUnit - 1);
   int64_t low = -kLargest;
@@ -122,16 +173,18 @@ ExpressionId compile_integer(const SchemaPlace& place, Grammar& grammar, JsonGra
     high = bounds.high->negative ? -whole - (bounds.high->fraction != 0 ? 1 : 0) : whole;
   }
   if (high < low) place.fail_at("minimum", "no integer is within the bounds");
-  return integer_range(grammar, low, high);
+  if (all) return integer_range(grammar, low, high);
+  return multiples(place, *step, grammar, [&](Grammar& range) { return integer_range(range, low, high); });
 }
 
 ExpressionId compile_number(const SchemaPlace& place, Grammar& grammar, JsonGrammar& json) {
-  check_multiple(place, false);
+  const std::optional<DecimalStep> step = read_multiple(place);
   const Bounds bounds = read_bounds(place);
-  if (!bounds.given) return json.number();
-  const Decimal largest{false, kDecimalUnit - 1, kDecimalUnit - 1};
-  const Decimal smallest{true, kDecimalUnit - 1, kDecimalUnit - 1};
-  return decimal_range(grammar, bounds.low.value_or(smallest), bounds.high.value_or(largest));
+  if (!bounds.given && !step) return json.number();
+  const Decimal low = bounds.low.value_or(Decimal{true, kDecimalUnit - 1, kDecimalUnit - 1});
+  const Decimal high = bounds.high.value_or(Decimal{false, kDecimalUnit - 1, kDecimalUnit - 1});
+  if (!step) return decimal_range(grammar, low, high);
+  return multiples(place, *step, grammar, [&](Grammar& range) { return decimal_range(range, low, high); });
 }
 
 }  // namespace bamba

@@ -71,6 +71,23 @@ Json common_types(const Json& a, const Json& b) {
   return out;
 }
 
+/// additionalProperties is about the keys that its own schema has no properties and patterns for. Put together with
+/// the keys of another schema, it would be about fewer.
+void refuse_mixed_keys(const Json& a, const Json& b, const SchemaPlace& place) {
+  const auto patterned = [](const Json& schema) { return schema.contains("patternProperties"); };
+  const auto narrows = [](const Json& schema) {
+    return schema.contains("additionalProperties") && schema["additionalProperties"] != true;
+  };
+  const auto has_keys = [&](const Json& schema) {
+    return schema.contains("properties") || patterned(schema) || narrows(schema);
+  };
+  if (has_keys(a) && has_keys(b) && (patterned(a) || patterned(b)) && (narrows(a) || narrows(b))) {
+    place.fail_at("patternProperties",
+                  "it is not supported where schemas that must both hold have properties, and one ",
+                  "of them additionalProperties");
+  }
+}
+
 }  // namespace
 
 SchemaPlace SchemaPlace::child(const Json& inner, std::string_view key) const {
@@ -166,12 +183,13 @@ Json SchemaSource::merge(const Json& a, const Json& b, const SchemaPlace& place)
   if (b.is_boolean()) return b.get<bool>() ? a : b;
   // What is copied counts by its bytes, what is compared by pairs.
   merge_work_ += a.dump().size() + a.size() * b.size();
-  for (const char* list : {"properties", "required", "enum"}) {
+  for (const char* list : {"properties", "patternProperties", "required", "enum"}) {
     if (a.contains(list) && b.contains(list)) merge_work_ += uint64_t{a[list].size()} * b[list].size();
   }
   if (merge_work_ > kMaxMergeWork) {
     place.fail_at("", "putting schemas together that must all hold ($ref, allOf, anyOf) takes too long");
   }
+  refuse_mixed_keys(a, b, place);
   Json out = a;
   for (const auto& [name, value] : b.items()) {
     const auto found = out.find(name);
@@ -189,7 +207,7 @@ Json SchemaSource::merge(const Json& a, const Json& b, const SchemaPlace& place)
       for (const Json& item : value) {
         if (std::find(mine.begin(), mine.end(), item) == mine.end()) mine.push_back(item);
       }
-    } else if (name == "properties" && mine.is_object() && value.is_object()) {
+    } else if ((name == "properties" || name == "patternProperties") && mine.is_object() && value.is_object()) {
       for (const auto& [property, schema] : value.items()) {
         const auto same = mine.find(property);
         if (same == mine.end()) {

@@ -33,6 +33,9 @@ const std::vector<std::string>& schemas() {
       R"({"type":"object","properties":{"a":{"const":1},"b":{"const":2},"c":{"const":3}},"required":["b"],
           "additionalProperties":false})",
       R"({"type":"object","required":["x"]})",
+      R"({"type":"object","patternProperties":{"^[a-z]+_id$":{"type":"integer"},"^x":{"type":"string"}}})",
+      R"({"properties":{"a":{"type":"string"}},"required":["a"],"patternProperties":{"^a":{"maxLength":4},"b$":true},
+          "additionalProperties":{"type":"null"}})",
       R"({"type":"object","properties":{"é\"\n":{"type":"integer"}},"required":["é\"\n"]})",
       R"({"type":"array","items":{"type":"integer"},"minItems":2,"maxItems":4})",
       R"({"type":"array","items":{"type":"string"}})",
@@ -40,6 +43,7 @@ const std::vector<std::string>& schemas() {
       R"({"type":"array","prefixItems":[{"type":"null"},{"type":"integer"}],"items":false,"minItems":1})",
       R"({"type":"array","minItems":3,"prefixItems":[{"const":"x"}],"maxItems":3})",
       R"({"type":"array","maxItems":0})",
+      R"({"type":"array","items":{"enum":["a","b",1,null,true,2]},"uniqueItems":true})",
       R"({"enum":["red","green","re",1,2.5,null,true,{"a":[1,"b"]},[]]})",
       R"({"type":"string","enum":["a","b",1]})",
       R"({"const":{"k":[1,2,{"z":"é"}],"e":{}}})",
@@ -75,6 +79,10 @@ const std::vector<std::string>& schemas() {
       R"({"type":"number","minimum":3.14159})",
       R"({"type":"number","exclusiveMaximum":-1e-7})",
       R"({"type":"number"})",
+      R"({"type":"integer","multipleOf":12})",
+      R"({"type":"integer","multipleOf":25,"minimum":-1000,"exclusiveMaximum":4000})",
+      R"({"type":"number","multipleOf":0.01,"minimum":-2,"maximum":250})",
+      R"({"type":"number","multipleOf":2.5})",
       R"({"properties":{"deep":{"properties":{"deeper":{"items":{"minimum":3}}}}}})",
       R"({"type":"object","properties":{"tags":{"type":"array","items":{"type":"object","properties":
           {"k":{"type":"string"}},"required":["k"],"additionalProperties":false},"minItems":1}},"required":["tags"]})",
@@ -180,6 +188,38 @@ TEST(JsonSchema, WhatIsWrittenAsPromisedGoesIn) {
   EXPECT_FALSE(matches(R"({"anyOf":[{"const":1},{"const":"a"}],"type":"string"})", "1"));
 }
 
+TEST(JsonSchema, UniqueItems) {
+  const char* const cases[] = {
+      R"({"type":"array","items":{"enum":["a",1,null,1,1.0,2]},"uniqueItems":true})",
+      R"({"type":"array","items":{"type":"integer","enum":["a",1,2,1]},"uniqueItems":true,"minItems":1})",
+      R"({"items":{"type":"boolean"},"uniqueItems":true})",
+      R"({"items":{"const":2},"uniqueItems":true,"minItems":1})",
+      R"({"items":{"enum":[1,2,"a"],"const":2},"uniqueItems":true})",
+      R"({"$defs":{"e":{"enum":[1,2,"a",true]}},"type":"array","items":{"$ref":"#/$defs/e"},"uniqueItems":true,
+          "minItems":2,"maxItems":3})",
+      R"({"type":"array","items":{"enum":[1,2]},"uniqueItems":false,"maxItems":4})",
+      R"({"type":"array","items":{"enum":[1,2]},"uniqueItems":true,"maxItems":0})",
+      R"({"type":"array","items":{"type":"integer"},"uniqueItems":true,"maxItems":1})",
+  };
+  const std::vector<std::string> values = {"1", "2", "\"a\"", "null", "true", "false"};
+  for (const char* text : cases) {
+    SCOPED_TRACE(text);
+    const Constraint constraint = schema(text);
+    const SchemaValidator validator(nlohmann::json::parse(text));
+    // All lists of up to four of the values.
+    std::vector<std::string> lists = {""};
+    for (size_t begin = 0, end = 1, length = 0; length < 4; ++length, begin = end, end = lists.size()) {
+      for (size_t i = begin; i < end; ++i) {
+        for (const std::string& value : values) lists.push_back(lists[i] + (lists[i].empty() ? "" : ",") + value);
+      }
+    }
+    for (const std::string& list : lists) {
+      const std::string array = "[" + list + "]";
+      EXPECT_EQ(constraint.matches(array), validator.valid(nlohmann::json::parse(array))) << array;
+    }
+  }
+}
+
 TEST(JsonSchema, IntegersWithinBounds) {
   std::mt19937 random(6);
   for (int i = 0; i < 60; ++i) {
@@ -272,9 +312,14 @@ TEST(JsonSchema, UnsupportedIsNamedWithItsPlace) {
   const Case cases[] = {
       {R"({"properties":{"a":{"not":{}}}})", "at #/properties/a, keyword \"not\"", "not supported"},
       {R"({"if":{}})", "at #, keyword \"if\""},
-      {R"({"patternProperties":{}})", "patternProperties"},
-      {R"({"items":{"uniqueItems":true}})", "#/items", "uniqueItems"},
-      {R"({"type":"integer","multipleOf":5})", "multipleOf"},
+      {R"({"propertyNames":{}})", "propertyNames"},
+      {R"({"items":{"uniqueItems":true}})", "at #/items, keyword \"uniqueItems\"", "8 values"},
+      {R"({"uniqueItems":1})", "uniqueItems", "true or false"},
+      {R"({"uniqueItems":true,"items":{"type":"string"}})", "uniqueItems", "8 values"},
+      {R"({"uniqueItems":true,"items":{"enum":[[1],2]}})", "uniqueItems", "arrays"},
+      {R"({"uniqueItems":true,"items":{"enum":[1,2,3,4,5,6,7,8,9]}})", "uniqueItems", "8 values"},
+      {R"({"uniqueItems":true,"items":{"type":"boolean"},"prefixItems":[true]})", "uniqueItems", "prefixItems"},
+      {R"({"uniqueItems":true,"items":{"type":"boolean"},"minItems":3})", "minItems", "2 different"},
       {R"({"contains":{}})", "contains"},
       {R"({"items":[{}]})", "prefixItems"},
       {R"({"dependentRequired":{}})", "dependentRequired"},

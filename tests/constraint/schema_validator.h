@@ -1,6 +1,7 @@
 // A plain validator of JSON Schema, to check the compiler against: other code, straight from the specification.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
 #include <regex>
@@ -68,11 +69,17 @@ class SchemaValidator {
       if (!value.contains(name.get<std::string>())) return false;
     }
     const Json properties = schema.value("properties", Json::object());
+    const Json patterns = schema.value("patternProperties", Json::object());
     for (const auto& [name, inner] : value.items()) {
-      if (properties.contains(name)) {
-        if (!valid(properties[name], inner)) return false;
-      } else if (schema.contains("additionalProperties")) {
-        if (!valid(schema["additionalProperties"], inner)) return false;
+      bool known = properties.contains(name);
+      if (known && !valid(properties[name], inner)) return false;
+      for (const auto& [pattern, wanted] : patterns.items()) {
+        if (!std::regex_search(name, std::regex(pattern))) continue;
+        known = true;
+        if (!valid(wanted, inner)) return false;
+      }
+      if (!known && schema.contains("additionalProperties") && !valid(schema["additionalProperties"], inner)) {
+        return false;
       }
     }
     return true;
@@ -81,6 +88,9 @@ class SchemaValidator {
   bool valid_array(const Json& schema, const Json& value) const {
     if (value.size() < schema.value("minItems", size_t{0})) return false;
     if (value.size() > schema.value("maxItems", SIZE_MAX)) return false;
+    if (schema.value("uniqueItems", false) && std::set<Json>(value.begin(), value.end()).size() < value.size()) {
+      return false;
+    }
     const Json first = schema.value("prefixItems", Json::array());
     for (size_t i = 0; i < value.size(); ++i) {
       if (i < first.size()) {
@@ -105,6 +115,11 @@ class SchemaValidator {
     // A number closer to the bound than doubles can tell is not held against the text.
     if (schema.contains("exclusiveMinimum") && number < schema["exclusiveMinimum"].get<double>()) return false;
     if (schema.contains("exclusiveMaximum") && number > schema["exclusiveMaximum"].get<double>()) return false;
+    if (schema.contains("multipleOf")) {
+      // Doubles tell no more of a large quotient than that it is about a whole number.
+      const double quotient = number / schema["multipleOf"].get<double>();
+      if (std::abs(quotient - std::round(quotient)) > 1e-9 * std::max(1.0, std::abs(quotient))) return false;
+    }
     return true;
   }
 
