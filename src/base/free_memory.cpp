@@ -58,9 +58,11 @@ size_t free_memory_bytes(const std::filesystem::path& root) {
   };
   if (const auto kibibytes = value_of(root / "proc/meminfo", "MemAvailable:")) bound(*kibibytes * 1024);
   const auto groups = root / "sys/fs/cgroup";
-  // In a container the root is the process's own group; elsewhere the one it says.
-  for (const auto& group : {groups, groups / own_group(root)}) {
-    bound(left_in_group(group, "memory.max", "memory.current", "inactive_file"));
+  // Each group above bounds those in it: a slice of services may have the only limit. In a container the root is the
+  // process's own group.
+  for (std::filesystem::path group = own_group(root);; group = group.parent_path()) {
+    bound(left_in_group(groups / group, "memory.max", "memory.current", "inactive_file"));
+    if (group.empty()) break;
   }
   bound(left_in_group(groups / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"));
   return static_cast<size_t>(left.value_or(0));

@@ -6,8 +6,8 @@
 
 namespace bamba {
 
-/// What the machine has available and the process's control group still allows, in bytes. Where neither says anything,
-/// 0. `root` is where the system's files are looked up; "/" but in tests.
+/// What the machine has available and the process's control group, with those above it, still allows, in bytes. Where
+/// none of them says anything, 0. `root` is where the system's files are looked up; "/" but in tests.
 size_t free_memory_bytes(const std::filesystem::path& root = "/");
 
 }  // namespace bamba

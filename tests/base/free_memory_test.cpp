@@ -42,6 +42,19 @@ TEST(FreeMemory, TheLeastOfWhatTheSystemSays) {
   EXPECT_EQ(free_memory_bytes(root / ""), 0U);
 }
 
+TEST(FreeMemory, GroupsAboveBoundTheirMembers) {
+  const test::TempFolder root;
+  put(root, "proc/self/cgroup", "0::/system.slice/mine.slice/mine@1.service\n");
+  put(root, "sys/fs/cgroup/system.slice/mine.slice/mine@1.service/memory.max", "max\n");
+  put(root, "sys/fs/cgroup/system.slice/mine.slice/mine@1.service/memory.current", "100\n");
+  put(root, "sys/fs/cgroup/system.slice/mine.slice/memory.max", "7000\n");
+  put(root, "sys/fs/cgroup/system.slice/mine.slice/memory.current", "3000\n");
+  EXPECT_EQ(free_memory_bytes(root / ""), 4000U);
+  put(root, "sys/fs/cgroup/system.slice/memory.max", "6000\n");
+  put(root, "sys/fs/cgroup/system.slice/memory.current", "5000\n");
+  EXPECT_EQ(free_memory_bytes(root / ""), 1000U);
+}
+
 TEST(FreeMemory, GroupsOfTheFirstKind) {
   const test::TempFolder root;
   put(root, "sys/fs/cgroup/memory/memory.limit_in_bytes", "5000\n");
