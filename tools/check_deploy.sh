@@ -16,7 +16,7 @@ cleanup() {
 trap 'cleanup >/dev/null 2>&1 || true' EXIT
 
 check() { if "${@:2}"; then echo "ok      $1"; else echo "FAILED  $1"; bad=1; fi; }
-tree_of() { debootstrap --variant=minbase "${@:2}" bookworm "$1" http://deb.debian.org/debian >/dev/null; }
+tree_of() { debootstrap --variant=minbase "${@:2}" bookworm "$1" >/dev/null; }
 request() {
   curl -sN -H 'Authorization: Bearer sk-check' -H 'Content-Type: application/json' "http://127.0.0.1:$1" "${@:2}"
 }
