@@ -44,7 +44,8 @@ std::filesystem::path own_group(const std::filesystem::path& root) {
   std::ifstream in(root / "proc/self/cgroup");
   std::string line;
   while (std::getline(in, line)) {
-    if (line.starts_with("0::/")) return line.substr(4);
+    // Relative whatever the line holds: the groups above are found by going up until nothing is left.
+    if (line.starts_with("0::/")) return std::filesystem::path(line.substr(3)).relative_path();
   }
   return {};
 }
