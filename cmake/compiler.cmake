@@ -27,10 +27,11 @@ if(BAMBA_TSAN)
   target_compile_options(bamba_compile_options INTERFACE -fsanitize=thread -g)
   target_link_options(bamba_compile_options INTERFACE -fsanitize=thread)
 endif()
-if(BAMBA_BUILD_FUZZERS)
-  if(NOT CMAKE_CXX_COMPILER_ID MATCHES "Clang")
-    message(FATAL_ERROR "BAMBA_BUILD_FUZZERS needs clang (libFuzzer); configure with -DCMAKE_CXX_COMPILER=clang++")
-  endif()
-  # Coverage for the library; the driver itself is linked by the fuzz targets only.
+if(BAMBA_BUILD_FUZZERS AND NOT CMAKE_CXX_COMPILER_ID MATCHES "Clang")
+  message(FATAL_ERROR "BAMBA_BUILD_FUZZERS needs clang (libFuzzer); configure with -DCMAKE_CXX_COMPILER=clang++")
+endif()
+if(BAMBA_BUILD_FUZZERS OR (BAMBA_SANITIZE AND CMAKE_CXX_COMPILER_ID MATCHES "Clang"))
+  # Coverage for the library; the driver itself is linked by the fuzz targets only. The tests do not need it: with the
+  # same flags the fuzz targets take the library's objects from the compiler cache.
   target_compile_options(bamba_compile_options INTERFACE -fsanitize=fuzzer-no-link)
 endif()
