@@ -65,11 +65,9 @@ class Connection::Answer final : public Responder {
   void on_disconnect(std::function<void()> callback) override {
     post([connection = connection_, number = number_, callback = std::move(callback)]() mutable {
       const std::shared_ptr<Connection> found = connection.lock();
-      if (!found) {
-        callback();
-      } else if (found->answering(number)) {
+      if (found && found->answering(number)) {
         if (!found->ended_) found->on_disconnect(std::move(callback));
-      } else if (found->answer_ == number) {
+      } else if (!found || found->answer_ == number) {
         callback();
       }
     });
