@@ -135,7 +135,11 @@ void Engine::Impl::run() {
 Engine::Engine(BambaForCausalLM model, std::shared_ptr<const Tokenizer> tokenizer, const EngineOptions& options)
     : impl_(std::make_unique<Impl>(std::move(model), std::move(tokenizer), options)) {}
 
-Engine::~Engine() = default;
+Engine::~Engine() {
+  if (impl_->thread.get_id() != std::this_thread::get_id()) return;
+  // A listener was the last that held it. The engine's thread cannot wait for its own end; another one does.
+  std::thread([impl = std::move(impl_)]() mutable { impl.reset(); }).detach();
+}
 
 uint64_t Engine::submit(EngineRequest request, std::shared_ptr<EngineListener> listener) {
   Impl& impl = *impl_;

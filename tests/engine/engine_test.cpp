@@ -323,6 +323,35 @@ TEST(Engine, ThreadOfTheEngineMayCancel) {
   EXPECT_EQ(heard->error->code(), ErrorCode::cancelled);
 }
 
+/// A listener of the kind that keeps what it needs alive, the engine among it.
+class Owner final : public EngineListener {
+ public:
+  explicit Owner(std::shared_ptr<Engine> engine) : engine_(std::move(engine)) {}
+  void prompt_done(const EngineUsage& /*usage*/, const std::vector<TokenLogprob>& /*logprobs*/) override {}
+  void token(const StreamEvent& /*event*/) override {}
+  void sequence_finished(int64_t /*sequence_index*/, const GeneratedSequence& /*sequence*/) override {}
+  void finished(const EngineUsage& /*usage*/) override {}
+  void failed(const Error& /*error*/) override {}
+
+ private:
+  std::shared_ptr<Engine> engine_;
+};
+
+TEST(Engine, ThreadOfTheEngineMayHoldItLast) {
+  auto tokenizer = std::make_shared<const Tokenizer>(Tokenizer::from_pretrained(BAMBA_DEMO_MODEL));
+  const std::weak_ptr<const Tokenizer> held_by_the_engine = tokenizer;
+  auto engine = std::make_shared<Engine>(demo_model(), std::move(tokenizer), small_options());
+  GenerationConfig config;
+  config.max_new_tokens = 40;
+  engine->submit(request_of("The sea", config), std::make_shared<Owner>(engine));
+  engine.reset();
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+  while (!held_by_the_engine.expired() && std::chrono::steady_clock::now() < end) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  EXPECT_TRUE(held_by_the_engine.expired());
+}
+
 TEST(Engine, ThreadsStopWithTheEngine) {
   GenerationConfig config;
   config.max_new_tokens = 500;
