@@ -145,8 +145,8 @@ class Engine {
   /// `tokenizer` (may be null: no texts, no stop strings) is shared. Throws Error(invalid_argument) for options out of
   /// range, Error(io) when state_dir cannot be used.
   Engine(BambaForCausalLM model, std::shared_ptr<const Tokenizer> tokenizer, const EngineOptions& options = {});
-  /// Cancels what is left and waits for its end; but in a call of a listener, which may be what held the engine last, it
-  /// returns at once.
+  /// Cancels what is left and waits for its end; but in a call of a listener, which may be what held the engine last,
+  /// it returns at once.
   ~Engine();
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;
