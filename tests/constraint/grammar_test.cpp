@@ -11,11 +11,6 @@
 namespace bamba::test {
 namespace {
 
-const TokenVocabulary& vocabulary() {
-  static const TokenVocabulary made = small_vocabulary();
-  return made;
-}
-
 Constraint grammar(std::string_view text) {
   return Constraint::grammar(text, vocabulary());
 }

@@ -15,15 +15,6 @@
 namespace bamba::test {
 namespace {
 
-const TokenVocabulary& vocabulary() {
-  static const TokenVocabulary made = small_vocabulary();
-  return made;
-}
-
-Constraint schema(std::string_view text) {
-  return Constraint::json_schema(text, vocabulary());
-}
-
 const std::vector<std::string>& schemas() {
   static const std::vector<std::string> all = {
       R"({"type":"object","properties":{"name":{"type":"string"},"age":{"type":"integer"}},"required":["name","age"]})",

@@ -16,15 +16,6 @@
 namespace bamba::test {
 namespace {
 
-const TokenVocabulary& vocabulary() {
-  static const TokenVocabulary made = small_vocabulary();
-  return made;
-}
-
-Constraint schema(std::string_view text) {
-  return Constraint::json_schema(text, vocabulary());
-}
-
 /// Numbers here are counted in millionths.
 constexpr int kPlaces = 6;
 constexpr int64_t kOne = 1'000'000;

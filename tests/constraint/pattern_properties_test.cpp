@@ -15,15 +15,6 @@
 namespace bamba::test {
 namespace {
 
-const TokenVocabulary& vocabulary() {
-  static const TokenVocabulary made = small_vocabulary();
-  return made;
-}
-
-Constraint schema(std::string_view text) {
-  return Constraint::json_schema(text, vocabulary());
-}
-
 /// Whether the schema, an object, has something to say about a key: others are not written.
 bool speaks_of(const nlohmann::json& schema, const std::string& key) {
   if (schema.contains("additionalProperties")) return true;

@@ -13,11 +13,6 @@
 namespace bamba::test {
 namespace {
 
-const TokenVocabulary& vocabulary() {
-  static const TokenVocabulary made = small_vocabulary();
-  return made;
-}
-
 /// Whole-text matching by PCRE2.
 class Pcre {
  public:

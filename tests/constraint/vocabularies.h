@@ -9,6 +9,7 @@
 #include <optional>
 #include <random>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "constraint/token_tree.h"
@@ -60,6 +61,16 @@ inline TokenVocabulary small_vocabulary() {
   tokens.emplace_back();
   const int64_t eos = static_cast<int64_t>(tokens.size()) - 1;
   return TokenVocabulary(tokens, std::span(&eos, 1));
+}
+
+/// The same, made once.
+inline const TokenVocabulary& vocabulary() {
+  static const TokenVocabulary made = small_vocabulary();
+  return made;
+}
+
+inline Constraint schema(std::string_view text) {
+  return Constraint::json_schema(text, vocabulary());
 }
 
 /// 4,096 tokens of byte-level BPE.
