@@ -112,16 +112,27 @@ struct BlockScales {
   const float* row_scales;  ///< of the outputs, after the last group of all; null before
 };
 
+/// Memory that will be wanted soon: asked for a few lines at a time between arithmetic, since there are only so many
+/// buffers for lines under way, and a burst of requests would wait for them. Into the L2: in the L1 they would push out
+/// what is being multiplied.
+struct Ahead {
+  const std::byte* at;
+  int64_t bytes_of_group;  ///< whole lines
+};
+
 /// sums[r, o] += (dot * x_scale) * group_scale for 16 rows and outputs, group after group and rounded as the other
 /// kernels do. The 16 sums stay in registers meanwhile.
-BAMBA_AMX_TARGET void add_unit(const int32_t* dots, int64_t groups, const BlockScales& scales, bool first,
-                               float* sums) {
+BAMBA_AMX_TARGET void add_unit(const int32_t* dots, int64_t groups, const BlockScales& scales, const Ahead& ahead,
+                               bool first, float* sums) {
   __m512 total[kTileRows];
 #pragma GCC unroll 16
   for (int64_t r = 0; r < kTileRows; ++r) {
     total[r] = first ? _mm512_setzero_ps() : _mm512_loadu_ps(sums + r * kQuantPanel);
   }
   for (int64_t g = 0; g < groups; ++g) {
+    for (int64_t i = 0; i < ahead.bytes_of_group; i += kUnitBytes) {
+      _mm_prefetch(reinterpret_cast<const char*>(ahead.at + g * ahead.bytes_of_group + i), _MM_HINT_T1);
+    }
     const auto* bytes = reinterpret_cast<const __m128i*>(scales.weights + g * scales.weights_stride);
     const __m512 of_group = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(bytes)));
 #pragma GCC unroll 16
@@ -159,6 +170,9 @@ BAMBA_AMX_TARGET void amx_rows(WeightFormat format, const std::byte* panel, cons
       widen_group(format, groups + (g0 + g) * group_bytes + kQuantGroupScaleBytes, widened + g * wide_bytes);
     }
     const int64_t steps = rows / kTileRows * kUnits;  // units of rows after rows
+    // The next block comes from memory while this one is multiplied.
+    const std::byte* next = groups + (g0 + count) * group_bytes;
+    const int64_t of_group = (group_bytes / steps + kUnitBytes) / kUnitBytes * kUnitBytes;
     const auto multiply = [&](int64_t step) {
       const int64_t row = row0 + step / kUnits * kTileRows;
       multiply_unit(x.codes + row * x.code_stride + g0 * group, x.code_stride, group,
@@ -170,16 +184,11 @@ BAMBA_AMX_TARGET void amx_rows(WeightFormat format, const std::byte* panel, cons
       const BlockScales scales{reinterpret_cast<const int8_t*>(groups + g0 * group_bytes) + output, group_bytes,
                                x.scales + (row0 + row) * x.groups + g0, x.groups,
                                last ? reinterpret_cast<const float*>(panel) + output : nullptr};
-      add_unit(dots[step % 2], count, scales, g0 == 0, sums + row * kQuantPanel + output);
+      const Ahead ahead{next + step * count * of_group, of_group};
+      add_unit(dots[step % 2], count, scales, ahead, g0 == 0, sums + row * kQuantPanel + output);
     };
-    // The next block comes from memory while this one is multiplied.
-    const std::byte* next = groups + (g0 + count) * group_bytes;
-    const int64_t part = (block * group_bytes / steps + kUnitBytes) / kUnitBytes * kUnitBytes;
     multiply(0);
     for (int64_t step = 0; step < steps; ++step) {
-      for (int64_t i = 0; i < part; i += kUnitBytes) {
-        _mm_prefetch(reinterpret_cast<const char*>(next + step * part + i), _MM_HINT_T0);
-      }
       if (step + 1 < steps) multiply(step + 1);
       add(step);
     }
