@@ -6,7 +6,7 @@ namespace {
 
 using backend::make_cpu_backend;
 
-/// args: rows, in, out, weight format, threads, activations in bf16
+/// args: rows, in, out, weight format, threads (0: all processors), activations in bf16
 void linear(benchmark::State& state) {
   const int64_t rows = state.range(0);
   const int64_t in = state.range(1);
@@ -37,6 +37,8 @@ BENCHMARK(linear)
     ->ArgsProduct({{2, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96}, {kHidden}, {kInProj}, {kBf16}, {1, 2}, {0}})
     ->ArgsProduct({{1, 2, 4, 8, 16, 17, 32, 64, 512}, {kHidden}, {kInProj}, {kQ8, kQ4}, {1, 2}, {0}})
     ->ArgsProduct({{1, 8, 512}, {kIntermediate}, {kHidden}, {kQ8, kQ4}, {1, 2}, {0}})
+    ->ArgsProduct({{1, 16}, {kHidden}, {kInProj, 2 * kIntermediate}, {kQ8, kQ4}, {0}, {0}})  // decoding, batched
+    ->ArgsProduct({{1, 16}, {kIntermediate}, {kHidden}, {kQ8, kQ4}, {0}, {0}})
     ->ArgsProduct({{512}, {kHidden}, {kInProj}, {kF32, kBf16, kF16}, {1, 2}, {0}})
     ->ArgsProduct({{512}, {kIntermediate}, {kHidden}, {kBf16}, {1, 2}, {0}})
     ->ArgsProduct({{1}, {256}, {256, 1096}, {kBf16}, {1, 2}, {0}})

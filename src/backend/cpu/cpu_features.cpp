@@ -31,6 +31,7 @@ CpuFeatures detect() {
   unsigned d = 0;
   if (__get_cpuid_count(7, 0, &a, &b, &c, &d) == 0) return features;
   features.avx512_vnni = bit(c, 11);
+  features.avx512_vbmi = bit(c, 1);
   const bool amx_int8 = bit(d, 24) && bit(d, 25);
   const bool amx_bf16 = bit(d, 24) && bit(d, 22);
   if (__get_cpuid_count(7, 1, &a, &b, &c, &d) != 0) {

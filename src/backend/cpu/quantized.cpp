@@ -113,7 +113,8 @@ const cpu::QuantizedKernels* kernels_of_target(const cpu::CpuFeatures& features)
   if (features.avx_vnni) return &vnni::kKernels;
 #elif HWY_TARGET == HWY_AVX3
   if (features.avx512_vnni) {
-    const cpu::QuantizedKernels* amx = features.amx_int8 ? cpu::amx_kernels(vnni::kKernels) : nullptr;
+    const bool has_amx = features.amx_int8 && features.avx512_vbmi;
+    const cpu::QuantizedKernels* amx = has_amx ? cpu::amx_kernels(vnni::kKernels) : nullptr;
     return amx != nullptr ? amx : &vnni::kKernels;
   }
 #else
