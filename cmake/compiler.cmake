@@ -13,6 +13,8 @@ target_compile_options(bamba_compile_options INTERFACE
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
   target_compile_options(bamba_compile_options INTERFACE -march=x86-64-v2)
 endif()
+# clang warns of it too, but not in files that are compiled in groups (BAMBA_UNITY).
+target_compile_options(bamba_compile_options INTERFACE $<$<CXX_COMPILER_ID:GNU>:-Wunused-const-variable=1>)
 if(BAMBA_WERROR)
   target_compile_options(bamba_compile_options INTERFACE -Werror)
 endif()
