@@ -45,6 +45,8 @@ endif()
 add_library(bamba_driver_options INTERFACE)
 if(BAMBA_SANITIZE OR BAMBA_TSAN)
   target_compile_options(bamba_driver_options INTERFACE -O0)
+  # Of an inline function that several files have, the linker takes the first: the library's, which is optimised.
+  target_link_options(bamba_driver_options INTERFACE LINKER:--whole-archive,$<TARGET_FILE:bamba>,--no-whole-archive)
 endif()
 if(BAMBA_SANITIZE AND CMAKE_CXX_COMPILER_ID MATCHES "Clang")
   target_compile_options(bamba_driver_options INTERFACE -fno-sanitize=fuzzer-no-link)
