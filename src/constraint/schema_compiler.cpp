@@ -14,7 +14,7 @@ namespace bamba {
 namespace {
 
 /// Schemas within schemas, as they are compiled: references that grow as they are followed end here.
-constexpr int kMaxDepth = 100;
+constexpr int kMaxSchemaDepth = 100;
 constexpr size_t kMaxWarnings = 8;
 constexpr std::array<std::string_view, 7> kTypes = {"object",  "array",   "string", "number",
                                                     "integer", "boolean", "null"};
@@ -47,7 +47,8 @@ class SchemaCompiler {
   ExpressionId compile(const SchemaPlace& place) {
     const auto [found, is_new] = rules_.try_emplace(place.schema.dump(), 0);
     if (is_new) {
-      if (++depth_ > kMaxDepth) place.fail_at("", "schemas within schemas go deeper than ", kMaxDepth, " levels");
+      if (++depth_ > kMaxSchemaDepth)
+        place.fail_at("", "schemas within schemas go deeper than ", kMaxSchemaDepth, " levels");
       const RuleId rule = grammar_.add_rule(place.path);
       found->second = rule;
       grammar_.set_body(rule, body(place));

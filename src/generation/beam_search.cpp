@@ -54,8 +54,8 @@ std::vector<size_t> top_positions(const std::vector<float>& scores, size_t count
 }
 
 /// Working memory that all prompts of a run share.
-struct Workspace {
-  explicit Workspace(const Run& run)
+struct BeamWorkspace {
+  explicit BeamWorkspace(const Run& run)
       : processors(run.config(), run.options().processors, run.options().constraint),
         warpers(WarperSettings::from(run.config())) {}
 
@@ -77,7 +77,7 @@ class BeamPrompt {
   size_t rows() const { return beams_.size(); }
   void add_inputs(std::vector<StepInput>& inputs) const;
   /// `logits`: one row a beam, or a single one for all of them (the prompt's).
-  void step(std::span<float> logits, Workspace& work);
+  void step(std::span<float> logits, BeamWorkspace& work);
   /// The num_return_sequences best.
   void finish(std::vector<GeneratedSequence>& out);
 
@@ -89,14 +89,14 @@ class BeamPrompt {
   int64_t generated() const { return static_cast<int64_t>(beams_[0].ids.size() - prompt_length_); }
   float with_length_penalty(float score, int64_t length) const;
 
-  void prepare_rows(std::span<float> logits, Workspace& work);
-  std::vector<Continuation> best_continuations(std::span<float> logits, Workspace& work) const;
-  std::vector<Continuation> sampled_continuations(std::span<float> logits, Workspace& work) const;
+  void prepare_rows(std::span<float> logits, BeamWorkspace& work);
+  std::vector<Continuation> best_continuations(std::span<float> logits, BeamWorkspace& work) const;
+  std::vector<Continuation> sampled_continuations(std::span<float> logits, BeamWorkspace& work) const;
   void judge(Continuation& continuation) const;
   bool completes_stop_string(const Continuation& continuation) const;
-  TokenLogprob logprob_of(const Continuation& continuation, std::span<float> logits, Workspace& work) const;
-  void update_finished(const std::vector<Continuation>& continuations, std::span<float> logits, Workspace& work);
-  void update_running(const std::vector<Continuation>& continuations, std::span<float> logits, Workspace& work);
+  TokenLogprob logprob_of(const Continuation& continuation, std::span<float> logits, BeamWorkspace& work) const;
+  void update_finished(const std::vector<Continuation>& continuations, std::span<float> logits, BeamWorkspace& work);
+  void update_running(const std::vector<Continuation>& continuations, std::span<float> logits, BeamWorkspace& work);
   bool may_improve() const;
 
   Run& run_;
@@ -138,7 +138,7 @@ void BeamPrompt::add_inputs(std::vector<StepInput>& inputs) const {
   for (const Beam& beam : beams_) inputs.push_back({beam.state.get(), std::span(beam.ids).last(1)});
 }
 
-void BeamPrompt::prepare_rows(std::span<float> logits, Workspace& work) {
+void BeamPrompt::prepare_rows(std::span<float> logits, BeamWorkspace& work) {
   const GenerationConfig& config = run_.config();
   const size_t vocab = run_.vocab_size();
   work.log_sums.assign(beams_.size(), 0.0);
@@ -157,7 +157,7 @@ void BeamPrompt::prepare_rows(std::span<float> logits, Workspace& work) {
   if (config.output_logprobs && config.do_sample) work.processed.assign(logits.begin(), logits.end());
 }
 
-std::vector<Continuation> BeamPrompt::best_continuations(std::span<float> logits, Workspace& work) const {
+std::vector<Continuation> BeamPrompt::best_continuations(std::span<float> logits, BeamWorkspace& work) const {
   const auto vocab = static_cast<int64_t>(run_.vocab_size());
   work.selector.start(num_candidates_);
   for (size_t i = 0; i < beams_.size(); ++i) {
@@ -170,7 +170,7 @@ std::vector<Continuation> BeamPrompt::best_continuations(std::span<float> logits
   return out;
 }
 
-std::vector<Continuation> BeamPrompt::sampled_continuations(std::span<float> logits, Workspace& work) const {
+std::vector<Continuation> BeamPrompt::sampled_continuations(std::span<float> logits, BeamWorkspace& work) const {
   const auto vocab = static_cast<int64_t>(run_.vocab_size());
   const bool one_row = logits.size() == run_.vocab_size();
   auto& candidates = work.candidates;
@@ -230,7 +230,8 @@ void BeamPrompt::judge(Continuation& continuation) const {
   }
 }
 
-TokenLogprob BeamPrompt::logprob_of(const Continuation& continuation, std::span<float> logits, Workspace& work) const {
+TokenLogprob BeamPrompt::logprob_of(const Continuation& continuation, std::span<float> logits,
+                                    BeamWorkspace& work) const {
   const size_t from = logits.size() == run_.vocab_size() ? 0 : continuation.beam;
   const std::span<const float> scores =
       row(run_.config().do_sample ? std::span<float>(work.processed) : logits, continuation.beam);
@@ -238,7 +239,7 @@ TokenLogprob BeamPrompt::logprob_of(const Continuation& continuation, std::span<
 }
 
 void BeamPrompt::update_finished(const std::vector<Continuation>& continuations, std::span<float> logits,
-                                 Workspace& work) {
+                                 BeamWorkspace& work) {
   const bool full = std::ranges::all_of(results_, &Hypothesis::finished);
   const bool closed = full && run_.config().early_stopping == EarlyStopping::yes;
   std::vector<float> scores;
@@ -278,7 +279,7 @@ void BeamPrompt::update_finished(const std::vector<Continuation>& continuations,
 }
 
 void BeamPrompt::update_running(const std::vector<Continuation>& continuations, std::span<float> logits,
-                                Workspace& work) {
+                                BeamWorkspace& work) {
   std::vector<float> scores;
   scores.reserve(continuations.size());
   for (const Continuation& continuation : continuations) {
@@ -325,7 +326,7 @@ bool BeamPrompt::may_improve() const {
                              [&](const Hypothesis& result) { return best > (result.finished ? worst : kOut); });
 }
 
-void BeamPrompt::step(std::span<float> logits, Workspace& work) {
+void BeamPrompt::step(std::span<float> logits, BeamWorkspace& work) {
   prepare_rows(logits, work);
   auto continuations = run_.config().do_sample ? sampled_continuations(logits, work) : best_continuations(logits, work);
   for (Continuation& continuation : continuations) judge(continuation);
@@ -390,7 +391,7 @@ void beam_search(Run& run, std::vector<PromptRun>& prompts, std::vector<Generate
   std::vector<BeamPrompt> searches;
   searches.reserve(prompts.size());
   for (PromptRun& prompt : prompts) searches.emplace_back(run, prompt);
-  Workspace work(run);
+  BeamWorkspace work(run);
 
   if (!logits.empty()) {
     for (size_t i = 0; i < searches.size(); ++i) searches[i].step(logits.subspan(i * vocab, vocab), work);

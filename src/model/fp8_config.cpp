@@ -11,7 +11,7 @@
 namespace bamba {
 namespace {
 
-constexpr const char* kKey = "quantization_config";
+constexpr const char* kConfigKey = "quantization_config";
 
 /// "128x128", as older files spell [128, 128]; null where it is something else.
 Json sizes_of_text(std::string_view text) {
@@ -29,9 +29,9 @@ Json sizes_of_text(std::string_view text) {
   }
 }
 
-class Reader {
+class Fp8Reader {
  public:
-  Reader(const Json& json, const std::string& origin) : json_(json), origin_(origin) {}
+  Fp8Reader(const Json& json, const std::string& origin) : json_(json), origin_(origin) {}
 
   Fp8Config read() {
     if (const Json* size = find(json_, "weight_block_size")) {
@@ -45,7 +45,7 @@ class Reader {
  private:
   template <typename... Parts>
   [[noreturn]] void reject(const Parts&... parts) const {
-    fail(ErrorCode::invalid_config, origin_, ": ", kKey, ": ", parts...);
+    fail(ErrorCode::invalid_config, origin_, ": ", kConfigKey, ": ", parts...);
   }
   static std::string shown(const Json& value) { return printable(value.dump(), 80); }
   /// Null when there is none, or JSON's null.
@@ -103,10 +103,10 @@ class Reader {
 }  // namespace
 
 Fp8Config read_fp8_config(const BambaConfig& config, const std::string& origin) {
-  const std::optional<std::string> text = config.extra_key(kKey);
+  const std::optional<std::string> text = config.extra_key(kConfigKey);
   if (!text) return {};
   const Json json = parse_json(*text, origin, ErrorCode::invalid_config);
-  return Reader(json, origin).read();
+  return Fp8Reader(json, origin).read();
 }
 
 }  // namespace bamba

@@ -9,8 +9,8 @@
 namespace bamba {
 namespace {
 
-constexpr int64_t kBlock = 128;
-constexpr int64_t kTaskRows = 16;
+constexpr int64_t kPanel = 128;
+constexpr int64_t kPanelTaskRows = 16;
 
 /// The factor of the block of `size` at `a` (row stride n), in f64.
 bool factor_block(float* a, int64_t size, int64_t n) {
@@ -47,8 +47,8 @@ void solve_row(const float* l, int64_t size, int64_t n, float* row) {
 
 bool cholesky(backend::Backend& device, ThreadPool& pool, std::span<float> matrix, int64_t n) {
   float* a = matrix.data();
-  for (int64_t first = 0; first < n; first += kBlock) {
-    const int64_t size = std::min(kBlock, n - first);
+  for (int64_t first = 0; first < n; first += kPanel) {
+    const int64_t size = std::min(kPanel, n - first);
     float* diagonal = a + first * n + first;
     if (!factor_block(diagonal, size, n)) return false;
     const int64_t below = n - first - size;
@@ -57,8 +57,8 @@ bool cholesky(backend::Backend& device, ThreadPool& pool, std::span<float> matri
     Tensor panel = Tensor::empty(DType::f32, {below, size});
     std::vector<float> negative(static_cast<size_t>(below * size));
     float* p = panel.data<float>().data();
-    pool.parallel_for((below + kTaskRows - 1) / kTaskRows, [&](int64_t task, int) {
-      for (int64_t i = task * kTaskRows; i < std::min(below, (task + 1) * kTaskRows); ++i) {
+    pool.parallel_for((below + kPanelTaskRows - 1) / kPanelTaskRows, [&](int64_t task, int) {
+      for (int64_t i = task * kPanelTaskRows; i < std::min(below, (task + 1) * kPanelTaskRows); ++i) {
         float* row = a + (first + size + i) * n + first;
         solve_row(diagonal, size, n, row);
         std::copy_n(row, size, p + i * size);
