@@ -47,8 +47,9 @@ class SchemaCompiler {
   ExpressionId compile(const SchemaPlace& place) {
     const auto [found, is_new] = rules_.try_emplace(place.schema.dump(), 0);
     if (is_new) {
-      if (++depth_ > kMaxSchemaDepth)
+      if (++depth_ > kMaxSchemaDepth) {
         place.fail_at("", "schemas within schemas go deeper than ", kMaxSchemaDepth, " levels");
+      }
       const RuleId rule = grammar_.add_rule(place.path);
       found->second = rule;
       grammar_.set_body(rule, body(place));

@@ -13,8 +13,12 @@ constexpr int kMaxValueDepth = 100;
 // Shared parts may be printed many times over, so text grows faster than the values that it shows.
 constexpr size_t kMaxTextBytes = size_t{16} << 20;
 
-void check(const std::string& out, int depth) {
+void check_depth(int depth) {
   if (depth > kMaxValueDepth) template_error("a value is nested deeper than ", kMaxValueDepth, " levels");
+}
+
+void check(const std::string& out, int depth) {
+  check_depth(depth);
   if (out.size() > kMaxTextBytes) template_error("a value's text is longer than ", kMaxTextBytes, " bytes");
 }
 
@@ -157,7 +161,7 @@ void json(std::string& out, const Value& value, int indent, int depth) {
 }  // namespace
 
 void Value::set_depth(int depth) {
-  if (depth > kMaxValueDepth) template_error("a value is nested deeper than ", kMaxValueDepth, " levels");
+  check_depth(depth);
   depth_ = depth;
 }
 
@@ -220,7 +224,7 @@ const char* Value::type_name() const {
 }
 
 bool equal(const Value& a, const Value& b, int depth) {
-  if (depth > kMaxValueDepth) template_error("a value is nested deeper than ", kMaxValueDepth, " levels");
+  check_depth(depth);
   if (a.is_integral() && b.is_integral()) return a.integer() == b.integer();
   if (a.is_number() && b.is_number()) return a.number() == b.number();
   if (a.is_string() && b.is_string()) return a.string() == b.string();
@@ -245,7 +249,7 @@ bool equal(const Value& a, const Value& b, int depth) {
 }
 
 bool less(const Value& a, const Value& b, int depth) {
-  if (depth > kMaxValueDepth) template_error("a value is nested deeper than ", kMaxValueDepth, " levels");
+  check_depth(depth);
   if (a.is_integral() && b.is_integral()) return a.integer() < b.integer();
   if (a.is_number() && b.is_number()) return a.number() < b.number();
   if (a.is_string() && b.is_string()) return a.string() < b.string();
