@@ -34,7 +34,7 @@ const TokenVocabulary& vocabulary() {
       add(piece);
     }
     for (size_t n = 1; n <= 80; ++n) add(std::string(n, ' '));
-    for (size_t n = 1; n <= 40; ++n) add("\n" + std::string(n, ' '));
+    for (size_t n = 1; n <= 40; ++n) add(std::string(1, '\n').append(n, ' '));
     while (tokens.size() < 128000) {
       std::string token = random() % 2 == 0 ? " " : "";
       if (random() % 8 == 0) {

@@ -71,6 +71,11 @@ class States final : public StepModel {
   size_t state_bytes(int64_t tokens) const override { return snapshot_bytes(*context_, tokens); }
   std::span<float> forward(std::span<const StepInput> /*inputs*/) override { return {}; }
   std::span<const int64_t> forward_best(std::span<const StepInput> /*inputs*/) override { return {}; }
+  bool draws_tokens() const override { return false; }
+  std::span<const int64_t> forward_drawn(std::span<const StepInput> /*inputs*/,
+                                         std::span<const TokenDraw> /*draws*/) override {
+    return {};
+  }
 
  private:
   std::shared_ptr<const StateContext> context_;
