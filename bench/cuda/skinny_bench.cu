@@ -86,7 +86,7 @@ void run(const char* name, WeightKind kind, const Shape& shape, cudaStream_t str
   const size_t copies = (size_t{256} << 20) / weights[0].bytes + 1;
   while (weights.size() < copies) weights.push_back(make_weight(kind, shape));
   const bool f32 = kind == WeightKind::f32;
-  const auto measure = [&](int64_t rows, bool overlap) {
+  const auto measure = [&](int64_t rows, bool overlap, bool fixed) {
     SkinnyArguments a;
     a.in = in.get();
     a.in_element = f32 ? Element::f32 : Element::bf16;
@@ -97,6 +97,13 @@ void run(const char* name, WeightKind kind, const Shape& shape, cudaStream_t str
     a.out_stride = shape.out;
     a.workspace = workspace;
     a.overlap_previous = overlap;
+    if (fixed) {
+      a.fixed_in.high = static_cast<int8_t*>(in.get());
+      a.fixed_in.low = a.fixed_in.high + shape.in;
+      a.fixed_in.stride = 2 * shape.in;
+      a.fixed_in.scales = static_cast<float*>(in.get()) + 8 * shape.in;
+      a.fixed_in.scale_stride = shape.in / kFixedGroup;
+    }
     const double us = median_microseconds(
         stream,
         [&](cudaStream_t s, int i) {
@@ -105,12 +112,15 @@ void run(const char* name, WeightKind kind, const Shape& shape, cudaStream_t str
         },
         7, 20);
     const double rate = static_cast<double>(weights[0].bytes) / us * 1e6;
-    std::printf("  %-5s %-9s %6ld -> %6ld  rows %2ld%s  %8.1f us  %6.0f GB/s  %3.0f %%\n", name, shape.name,
+    std::printf("  %-5s %-9s %6ld -> %6ld  rows %2ld%s%s  %8.1f us  %6.0f GB/s  %3.0f %%\n", name, shape.name,
                 static_cast<long>(shape.in), static_cast<long>(shape.out), static_cast<long>(rows),
-                overlap ? " early" : "      ", us, rate / 1e9, rate / kRoof * 100);
+                overlap ? " early" : "      ", fixed ? " fixed" : "      ", us, rate / 1e9, rate / kRoof * 100);
   };
-  for (const int64_t rows : {1, 8, 16, 32}) measure(rows, false);
-  if (!f32) measure(1, true);
+  for (const int64_t rows : {1, 8, 16, 32}) measure(rows, false, false);
+  if (!f32) measure(1, true, false);
+  if (kind == WeightKind::q8 || kind == WeightKind::q4) {
+    for (const int64_t rows : {1, 2, 4}) measure(rows, true, true);
+  }
 }
 
 }  // namespace
@@ -126,8 +136,10 @@ int main() {
   BAMBA_CUDA_CHECK(cudaMalloc(&workspace, skinny_workspace_bytes()));
   BAMBA_CUDA_CHECK(cudaMemset(workspace, 0, kSkinnyCounterBytes));
   BAMBA_CUDA_CHECK(cudaDeviceSynchronize());
-  std::printf("bytes of weights a second; 100 %% is %.1f TB/s; early: launched while the one before it runs\n",
-              kRoof / 1e12);
+  std::printf(
+      "bytes of weights a second; 100 %% is %.1f TB/s; early: launched while the one before it runs; "
+      "fixed: inputs in 16-bit fixed point\n",
+      kRoof / 1e12);
   for (const Shape& shape : kShapes) {
     run("bf16", WeightKind::bf16, shape, stream, in, out, workspace);
     run("fp8", WeightKind::fp8, shape, stream, in, out, workspace);

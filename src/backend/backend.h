@@ -144,6 +144,42 @@ struct AttentionShape {
   KvFormat kv = KvFormat::f32;  ///< what the pages hold
 };
 
+/// What a convolution takes besides its input: see Backend::causal_conv.
+struct ConvOp {
+  std::span<const SequenceRows> sequences;
+  std::span<float* const> windows;
+  const float* weight;
+  const float* bias;
+  ConvShape shape;
+  Activation activation;
+  Matrix out;
+};
+
+/// What a scan takes: see Backend::selective_scan.
+struct ScanOp {
+  Matrix xbc;
+  Matrix dt;
+  std::span<const SequenceRows> sequences;
+  std::span<float* const> states;
+  const float* a;
+  const float* d;
+  const float* dt_bias;
+  ScanShape shape;
+  ScanForm form;
+  Matrix out;
+};
+
+/// Rows on their way to the products that read them. A device may leave the factor of a norm, which is
+/// 1 / sqrt(mean of squares + eps) for each row, to those products: then `rows` lack it, and the sum over
+/// squares[r, 0 .. parts) is what row r had as its sum of squares. It may also keep the numbers in a form of its own.
+struct ProductInput {
+  Matrix rows;
+  const float* squares = nullptr;  ///< the device's, [rows, parts]; null: `rows` are complete
+  int64_t parts = 0;
+  float eps = 0;
+  float* scales = nullptr;  ///< the device's; not null: only it can read `rows`
+};
+
 /// What the device can do at best.
 struct MachineRoof {
   double read_bytes_per_second;      ///< of memory that no cache holds
@@ -288,6 +324,32 @@ class Backend {
   /// Rotates the first rotary_dim entries of every head in place; pairs (j, j + rotary_dim / 2).
   /// cos_sin: host table, row r = rotary_dim/2 cosines, then rotary_dim/2 sines.
   virtual void rotate(Matrix heads, int64_t n_heads, int64_t head_dim, int64_t rotary_dim, const float* cos_sin) = 0;
+
+  // --- operations in a row --------------------------------------------------------------------------------------
+  // Each stands for several of those above and does them one after the other, unless a device has them in one piece;
+  // then results are rounded at fewer places.
+  /// Whether a device may have that for passes of this many rows.
+  virtual bool joins_operations(int64_t rows) const {
+    static_cast<void>(rows);
+    return false;
+  }
+  // `reader`: a weight that the result will be multiplied with, if any is known; what form suits it.
+  /// The rows as the model knows them, in the same memory.
+  virtual Matrix complete(const ProductInput& in) { return in.rows; }
+  /// linear() of such rows.
+  virtual void linear_from(const ProductInput& in, std::span<const LinearOp> ops) { linear(complete(in), ops); }
+  /// linear(op), then rms_norm(op.out) to `normed`.
+  virtual ProductInput linear_rms_norm(const ProductInput& in, const LinearOp& op, const float* weight, float eps,
+                                       Matrix normed, const LinearWeight* reader);
+  /// linear(op), then causal_conv() of the columns of op.out from first_column on, which may be left unwritten.
+  virtual void linear_conv(const ProductInput& in, const LinearOp& op, int64_t first_column, const ConvOp& conv);
+  /// selective_scan(), then gated_rms_norm() of its result, in one group.
+  virtual ProductInput scan_gated_rms_norm(const ScanOp& scan, Matrix gate, const float* weight, float eps,
+                                           const LinearWeight* reader);
+  /// linear() of both, then gated_activation(gate.out, up.out): the result is in gate.out, up.out may be left
+  /// unwritten.
+  virtual ProductInput gated_linear(const ProductInput& in, const LinearOp& gate, const LinearOp& up,
+                                    Activation activation, const LinearWeight* reader);
 
   // --- paged keys and values ----------------------------------------------------------------------------------
   // Pages are opaque: float* is only their address; shape.kv says what a device keeps there.

@@ -81,22 +81,8 @@ class ProfilingBackend final : public Backend {
     timed("embed", embed_cost(table, out.rows), [&] { inner_->embed(ids, table, out); });
   }
   void linear(Matrix in, std::span<const LinearOp> ops) override {
-    OperationCost cost;
-    std::string name = "linear ";
-    for (const LinearOp& op : ops) {
-      const OperationCost own =
-          linear_cost(*op.weight, in.rows, op.bias != nullptr, op.accumulate, in.element, op.out.element);
-      const bool first = &op == ops.data();
-      // The activations are read once for all.
-      cost.bytes += own.bytes - (first ? 0 : matrix_bytes(in));
-      cost.flops += own.flops;
-      if (!first) name += " + ";
-      name += op.weight->label();
-    }
-    const Arithmetic arithmetic =
-        in.element == Element::bf16 ? Arithmetic::bf16 : arithmetic_of(ops.front().weight->format());
     timed(
-        name, cost, [&] { inner_->linear(in, ops); }, arithmetic);
+        linear_name(ops), linear_costs(in, ops), [&] { inner_->linear(in, ops); }, arithmetic_of_products(in, ops));
   }
   void rms_norm(Matrix in, const float* weight, float eps, Matrix out) override {
     timed("rms_norm", rms_norm_cost(in.rows, in.cols, out.element), [&] { inner_->rms_norm(in, weight, eps, out); });
@@ -132,6 +118,50 @@ class ProfilingBackend final : public Backend {
   void rotate(Matrix heads, int64_t n_heads, int64_t head_dim, int64_t rotary_dim, const float* cos_sin) override {
     timed("rotate", rotate_cost(heads.rows, n_heads, rotary_dim, heads.element),
           [&] { inner_->rotate(heads, n_heads, head_dim, rotary_dim, cos_sin); });
+  }
+
+  // One operation in the profile where the device may have them in one piece, otherwise as many as there are.
+  bool joins_operations(int64_t rows) const override { return inner_->joins_operations(rows); }
+  Matrix complete(const ProductInput& in) override { return inner_->complete(in); }
+  void linear_from(const ProductInput& in, std::span<const LinearOp> ops) override {
+    timed(
+        linear_name(ops), linear_costs(in.rows, ops), [&] { inner_->linear_from(in, ops); },
+        arithmetic_of_products(in.rows, ops));
+  }
+  ProductInput linear_rms_norm(const ProductInput& in, const LinearOp& op, const float* weight, float eps,
+                               Matrix normed, const LinearWeight* reader) override {
+    if (!joins_operations(in.rows.rows)) return Backend::linear_rms_norm(in, op, weight, eps, normed, reader);
+    const OperationCost norm = rms_norm_cost(normed.rows, normed.cols, normed.element);
+    return timed(
+        linear_name({&op, 1}) + " + rms_norm", sum(linear_costs(in.rows, {&op, 1}), norm),
+        [&] { return inner_->linear_rms_norm(in, op, weight, eps, normed, reader); },
+        arithmetic_of_products(in.rows, {&op, 1}));
+  }
+  void linear_conv(const ProductInput& in, const LinearOp& op, int64_t first_column, const ConvOp& conv) override {
+    if (!joins_operations(in.rows.rows)) return Backend::linear_conv(in, op, first_column, conv);
+    const OperationCost own =
+        causal_conv_cost(in.rows.rows, conv.sequences.size(), conv.shape, conv.bias != nullptr, conv.out.element);
+    timed(
+        linear_name({&op, 1}) + " + causal_conv", sum(linear_costs(in.rows, {&op, 1}), own),
+        [&] { inner_->linear_conv(in, op, first_column, conv); }, arithmetic_of_products(in.rows, {&op, 1}));
+  }
+  ProductInput scan_gated_rms_norm(const ScanOp& scan, Matrix gate, const float* weight, float eps,
+                                   const LinearWeight* reader) override {
+    if (!joins_operations(scan.xbc.rows)) return Backend::scan_gated_rms_norm(scan, gate, weight, eps, reader);
+    const OperationCost norm = gated_rms_norm_cost(gate.rows, gate.cols, gate.element);
+    const OperationCost own = selective_scan_cost(scan.xbc.rows, scan.sequences.size(), scan.shape, scan.xbc.element);
+    return timed(
+        "selective_scan + gated_rms_norm", sum(own, norm),
+        [&] { return inner_->scan_gated_rms_norm(scan, gate, weight, eps, reader); }, products_of(scan.xbc));
+  }
+  ProductInput gated_linear(const ProductInput& in, const LinearOp& gate, const LinearOp& up, Activation activation,
+                            const LinearWeight* reader) override {
+    if (!joins_operations(in.rows.rows)) return Backend::gated_linear(in, gate, up, activation, reader);
+    const LinearOp ops[] = {gate, up};
+    const OperationCost own = gated_activation_cost(gate.out.rows, gate.out.cols, gate.out.element);
+    return timed(
+        linear_name(ops) + " + gated_activation", sum(linear_costs(in.rows, ops), own),
+        [&] { return inner_->gated_linear(in, gate, up, activation, reader); }, arithmetic_of_products(in.rows, ops));
   }
 
   int64_t kv_page_tokens() const override { return inner_->kv_page_tokens(); }
@@ -194,6 +224,29 @@ class ProfilingBackend final : public Backend {
     profile_->add(name, watch.seconds(), cost.bytes, cost.flops, arithmetic);
   }
 
+  static std::string linear_name(std::span<const LinearOp> ops) {
+    std::string name = "linear ";
+    for (const LinearOp& op : ops) {
+      if (&op != ops.data()) name += " + ";
+      name += op.weight->label();
+    }
+    return name;
+  }
+  /// The activations are read once for all.
+  static OperationCost linear_costs(const Matrix& in, std::span<const LinearOp> ops) {
+    OperationCost cost;
+    for (const LinearOp& op : ops) {
+      const OperationCost own =
+          linear_cost(*op.weight, in.rows, op.bias != nullptr, op.accumulate, in.element, op.out.element);
+      cost.bytes += own.bytes - (&op == ops.data() ? 0 : matrix_bytes(in));
+      cost.flops += own.flops;
+    }
+    return cost;
+  }
+  static OperationCost sum(OperationCost a, OperationCost b) { return {a.bytes + b.bytes, a.flops + b.flops}; }
+  static Arithmetic arithmetic_of_products(const Matrix& in, std::span<const LinearOp> ops) {
+    return in.element == Element::bf16 ? Arithmetic::bf16 : arithmetic_of(ops.front().weight->format());
+  }
   /// Devices whose matrices are bf16 multiply them on units of their own.
   static Arithmetic products_of(const Matrix& matrix) {
     return matrix.element == Element::bf16 ? Arithmetic::bf16 : Arithmetic::f32;

@@ -139,7 +139,7 @@ TEST(CudaBackend, OperationsOverlapWithTheSameBits) {
         memory = gpu->allocate(static_cast<size_t>(rows * cols) * sizeof(float));
         return Matrix{memory.floats(), rows, cols, cols, element};
       };
-      const auto run = [&](bool alone, int times) {
+      const auto run = [&](bool alone, int times, bool joined) {
         Buffer memory[8];
         const Matrix hidden = matrix(memory[0], kWidth, Element::f32);
         const Matrix normed = matrix(memory[1], kWidth, Element::bf16);
@@ -161,8 +161,35 @@ TEST(CudaBackend, OperationsOverlapWithTheSameBits) {
         const auto next = [&] {
           if (alone) gpu->finish();
         };
+        ProductInput after;
         for (int step = 0; step < times; ++step) {
           for (int64_t layer = 0; layer < kLayers; ++layer) {
+            if (joined) {
+              ProductInput rows_in{normed};
+              if (layer == 0) gpu->rms_norm(hidden, norm.floats(), 1e-5f, normed);
+              if (layer > 0) rows_in = after;
+              next();
+              gpu->linear_conv(
+                  rows_in, {in_proj.get(), nullptr, false, wide}, kInner,
+                  {sequences, windows, taps.floats(), nullptr, ConvShape{channels, 4}, Activation::silu, convolved});
+              next();
+              const ProductInput gated = gpu->scan_gated_rms_norm(
+                  {convolved, wide.columns(kInner + channels, scan.n_heads), sequences, memories, heads.floats(),
+                   heads.floats(), heads.floats(), scan, ScanForm::recurrent, mixed},
+                  wide.columns(0, kInner), inner_norm.floats(), 1e-5f, out_proj.get());
+              next();
+              after = gpu->linear_rms_norm(gated, {out_proj.get(), nullptr, true, hidden}, norm.floats(), 1e-5f, normed,
+                                           gate_proj.get());
+              next();
+              const ProductInput product =
+                  gpu->gated_linear(after, {gate_proj.get(), nullptr, false, gate}, {up_proj.get(), nullptr, false, up},
+                                    Activation::silu, out_proj.get());
+              next();
+              after = gpu->linear_rms_norm(product, {out_proj.get(), nullptr, true, hidden}, norm.floats(), 1e-5f,
+                                           normed, in_proj.get());
+              next();
+              continue;
+            }
             gpu->rms_norm(hidden, norm.floats(), 1e-5f, normed);
             next();
             gpu->linear(normed, *in_proj, nullptr, false, wide);
@@ -193,10 +220,14 @@ TEST(CudaBackend, OperationsOverlapWithTheSameBits) {
         gpu->download_rows(hidden, result.data(), kWidth);
         return result;
       };
-      for (const int times : {1, 5}) {  // from the second on as a graph
-        const auto expected = run(true, times);
-        for (const float v : expected) ASSERT_TRUE(std::isfinite(v));
-        for (int i = 0; i < 5; ++i) ASSERT_EQ(run(false, times), expected) << times << " steps, run " << i;
+      for (const bool joined : {false, true}) {
+        for (const int times : {1, 5}) {  // from the second on as a graph
+          const auto expected = run(true, times, joined);
+          for (const float v : expected) ASSERT_TRUE(std::isfinite(v));
+          for (int i = 0; i < 5; ++i) {
+            ASSERT_EQ(run(false, times, joined), expected) << times << " steps, run " << i << ", joined " << joined;
+          }
+        }
       }
     }
   }

@@ -10,6 +10,7 @@
 #include "backend/cuda/cuda_roof.h"
 #include "backend/cuda/cuda_weight.h"
 #include "backend/cuda/elementwise.h"
+#include "backend/cuda/joined_operations.h"
 #include "backend/cuda/linear_products.h"
 #include "backend/cuda/norm.h"
 #include "backend/cuda/operation_lists.h"
@@ -32,6 +33,7 @@ class CudaBackend final : public Backend {
         context_(options),
         lists_(context_),
         products_(context_, options.bit_exact),
+        joined_(context_, lists_, products_),
         attention_(context_, options.bit_exact),
         tokens_(context_, lists_),
         cpu_(make_cpu_backend(0)) {}
@@ -165,7 +167,7 @@ class CudaBackend final : public Backend {
     context_.queue.push(&weight_rows, arguments);
   }
 
-  void linear(Matrix in, std::span<const LinearOp> ops) override { products_.linear(in, ops); }
+  void linear(Matrix in, std::span<const LinearOp> ops) override { products_.linear({in}, ops); }
 
   void rms_norm(Matrix in, const float* weight, float eps, Matrix out) override {
     if (in.rows == 0) return;
@@ -249,26 +251,10 @@ class CudaBackend final : public Backend {
                       const float* a, const float* d, const float* dt_bias, ScanShape shape, ScanForm form,
                       Matrix out) override {
     if (xbc.rows == 0) return;
-    const int64_t most = most_new_tokens(sequences);
+    const ScanOp op{xbc, dt, sequences, states, a, d, dt_bias, shape, form, out};
     with_element(xbc.element, [&]<typename T>(T) {
-      auto arguments = blank<ScanArguments<T>>();
-      arguments.xbc = as<T>(xbc.data);
-      arguments.xbc_stride = xbc.stride;
-      arguments.dt = as<T>(dt.data);
-      arguments.dt_stride = dt.stride;
-      lists_.make_room(sequences.size());
-      arguments.sequences = lists_.stage(sequences);
-      arguments.n_sequences = std::ssize(sequences);
-      arguments.rows = xbc.rows;
-      arguments.max_count = most;
-      arguments.states = lists_.stage(states);
-      arguments.a = a;
-      arguments.d = d;
-      arguments.dt_bias = dt_bias;
-      arguments.shape = shape;
-      arguments.out = as<T>(out.data);
-      arguments.out_stride = out.stride;
-      if (form == ScanForm::recurrent || most == 1) {
+      auto arguments = scan_arguments<T>(op);
+      if (is_recurrent(op)) {
         context_.queue.push(&scan_recurrent<T>, arguments);
       } else {
         const size_t bytes = scan_chunked_workspace_bytes(shape, xbc.rows, std::ssize(sequences));
@@ -276,6 +262,36 @@ class CudaBackend final : public Backend {
         context_.queue.push(&scan_chunked<T>, arguments);
       }
     });
+  }
+
+  // --- operations in a row --------------------------------------------------------------------------------------
+  bool joins_operations(int64_t rows) const override { return products_.joins(element_, rows); }
+  Matrix complete(const ProductInput& in) override { return products_.complete(in); }
+  void linear_from(const ProductInput& in, std::span<const LinearOp> ops) override { products_.linear(in, ops); }
+  ProductInput linear_rms_norm(const ProductInput& in, const LinearOp& op, const float* weight, float eps,
+                               Matrix normed, const LinearWeight* reader) override {
+    ProductInput result;
+    if (joined_.linear_rms_norm(in, op, weight, eps, normed, reader, result)) return result;
+    return Backend::linear_rms_norm(in, op, weight, eps, normed, reader);
+  }
+  void linear_conv(const ProductInput& in, const LinearOp& op, int64_t first_column, const ConvOp& conv) override {
+    if (!joined_.linear_conv(in, op, first_column, conv)) Backend::linear_conv(in, op, first_column, conv);
+  }
+  ProductInput scan_gated_rms_norm(const ScanOp& scan, Matrix gate, const float* weight, float eps,
+                                   const LinearWeight* reader) override {
+    ProductInput result;
+    if (scan.xbc.rows > 0 && element_ == Element::bf16 &&
+        joined_.scan_gated_rms_norm(scan_arguments<__nv_bfloat16>(scan), is_recurrent(scan), gate, weight, eps,
+                                    scan.out, reader, result)) {
+      return result;
+    }
+    return Backend::scan_gated_rms_norm(scan, gate, weight, eps, reader);
+  }
+  ProductInput gated_linear(const ProductInput& in, const LinearOp& gate, const LinearOp& up, Activation activation,
+                            const LinearWeight* reader) override {
+    ProductInput result;
+    if (joined_.gated_linear(in, gate, up, activation, reader, result)) return result;
+    return Backend::gated_linear(in, gate, up, activation, reader);
   }
 
   void rotate(Matrix heads, int64_t n_heads, int64_t head_dim, int64_t rotary_dim, const float* cos_sin) override {
@@ -319,12 +335,39 @@ class CudaBackend final : public Backend {
   }
 
  private:
+  /// A token at a time; chunked for prompts, if that is asked for.
+  static bool is_recurrent(const ScanOp& op) {
+    return op.form == ScanForm::recurrent || most_new_tokens(op.sequences) == 1;
+  }
+  template <typename T>
+  ScanArguments<T> scan_arguments(const ScanOp& op) {
+    auto arguments = blank<ScanArguments<T>>();
+    arguments.xbc = as<T>(op.xbc.data);
+    arguments.xbc_stride = op.xbc.stride;
+    arguments.dt = as<T>(op.dt.data);
+    arguments.dt_stride = op.dt.stride;
+    lists_.make_room(op.sequences.size());
+    arguments.sequences = lists_.stage(op.sequences);
+    arguments.n_sequences = std::ssize(op.sequences);
+    arguments.rows = op.xbc.rows;
+    arguments.max_count = most_new_tokens(op.sequences);
+    arguments.states = lists_.stage(op.states);
+    arguments.a = op.a;
+    arguments.d = op.d;
+    arguments.dt_bias = op.dt_bias;
+    arguments.shape = op.shape;
+    arguments.out = as<T>(op.out.data);
+    arguments.out_stride = op.out.stride;
+    return arguments;
+  }
+
   static size_t row_bytes(int64_t floats) { return static_cast<size_t>(floats) * sizeof(float); }
 
   Element element_;
   CudaContext context_;
   OperationLists lists_;
   LinearProducts products_;
+  JoinedOperations joined_;
   PagedAttention attention_;
   TokenChoice tokens_;
   std::unique_ptr<Backend> cpu_;  // packs quantized weights

@@ -32,7 +32,18 @@ class CudaContext {
  public:
   explicit CudaContext(const CudaOptions& options);
 
-  enum Scratch : size_t { unpacked, scan, spans, copies, columns, scratches };
+  enum Scratch : size_t {
+    unpacked,
+    scan,
+    spans,
+    copies,
+    columns,
+    norm_squares,
+    gate_squares,
+    norm_scales,
+    gate_scales,
+    scratches
+  };
   /// At least `bytes`; grow-only, with whatever was in it before.
   void* scratch(Scratch which, size_t bytes);
   /// Memory of this backend. Not filled.

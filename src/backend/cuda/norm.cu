@@ -137,6 +137,18 @@ __global__ __launch_bounds__(kThreads) void gated_rms_norm_kernel(const GatedRms
   normalise<T, kVectors>(part, args.weight + first, args.eps, width, args.out + r * args.out_stride + first);
 }
 
+__global__ __launch_bounds__(kThreads) void row_factors_kernel(const RowFactorArguments args) {
+  let_next_begin();
+  wait_for_previous();
+  const int64_t r = blockIdx.x;
+  float squares = 0;
+  for (int64_t i = threadIdx.x; i < args.parts; i += kThreads) squares += args.squares[r * args.parts + i];
+  const float factor = 1.0f / sqrtf(block_sum(squares) / static_cast<float>(args.cols) + args.eps);
+  __nv_bfloat16* row = args.rows + r * args.stride;
+  for (int64_t i = threadIdx.x; i < args.cols; i += kThreads)
+    row[i] = from_float<__nv_bfloat16>(to_float(row[i]) * factor);
+}
+
 bool aligned(const void* pointer) {
   return reinterpret_cast<uintptr_t>(pointer) % 16 == 0;
 }
@@ -184,6 +196,11 @@ void gated_rms_norm(cudaStream_t stream, const GatedRmsNormArguments<T>& args) {
     launch_early(stream, gated_rms_norm_kernel<T, count()>, static_cast<unsigned>(args.rows * args.groups), kThreads, 0,
                  args);
   });
+}
+
+void apply_row_factors(cudaStream_t stream, const RowFactorArguments& args) {
+  if (args.n_rows == 0 || args.cols == 0) return;
+  launch_early(stream, row_factors_kernel, static_cast<unsigned>(args.n_rows), kThreads, 0, args);
 }
 
 template void rms_norm(cudaStream_t, const RmsNormArguments<float>&);

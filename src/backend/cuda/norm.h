@@ -49,6 +49,19 @@ struct GatedRmsNormArguments {
 template <typename T>
 void gated_rms_norm(cudaStream_t stream, const GatedRmsNormArguments<T>& arguments);
 
+struct RowFactorArguments {
+  __nv_bfloat16* rows;  ///< [rows, cols]
+  int64_t stride;
+  const float* squares;  ///< [rows, parts]
+  int64_t parts;
+  float eps;
+  int64_t n_rows;
+  int64_t cols;
+};
+
+/// rows[r] *= 1 / sqrt(sum(squares[r]) / cols + eps): what ProductInput lack.
+void apply_row_factors(cudaStream_t stream, const RowFactorArguments& arguments);
+
 extern template void rms_norm(cudaStream_t, const RmsNormArguments<float>&);
 extern template void rms_norm(cudaStream_t, const RmsNormArguments<__nv_bfloat16>&);
 extern template void gated_rms_norm(cudaStream_t, const GatedRmsNormArguments<float>&);

@@ -9,6 +9,7 @@
 #include <cstdint>
 
 #include "backend/backend.h"
+#include "backend/cuda/fixed_rows.h"
 
 namespace bamba::backend::cuda {
 
@@ -32,6 +33,13 @@ struct ScanArguments {
   T* out;  ///< [rows, n_heads * d_head], row stride out_stride
   int64_t out_stride;
   void* workspace = nullptr;  ///< scan_chunked only: scan_chunked_workspace_bytes, aligned to 16 bytes
+  // scan_recurrent of a shape that scan_gates() only, or null: out = norm_weight * u, u = y silu(gate), and of each
+  // kSquareColumns neighbouring u of a row the sum of squares.
+  const T* gate = nullptr;  ///< [rows, n_heads * d_head], row stride gate_stride
+  int64_t gate_stride = 0;
+  const float* norm_weight = nullptr;  ///< [n_heads * d_head]
+  float* squares = nullptr;            ///< [rows, n_heads * d_head / kSquareColumns]
+  FixedRows fixed_out = {};            ///< with a gate: where the results go instead of to `out`, if anywhere
 };
 
 /// Delta = clamp(softplus(dt + dt_bias)); s_t = exp(Delta a) s_{t-1} + Delta x_t (x) B_t; y_t = s_t C_t + D x_t, token
@@ -40,6 +48,11 @@ struct ScanArguments {
 /// multiple of 4. Decoding is this function with counts of 1.
 template <typename T>
 void scan_recurrent(cudaStream_t stream, const ScanArguments<T>& arguments);
+
+/// Columns of a row whose squares are summed together, a group of fixed point too, and whether scan_recurrent() of a
+/// shape can do that.
+constexpr int kSquareColumns = 32;
+bool scan_gates(const ScanShape& shape);
 
 /// The same function by blocks of 64 tokens, where the shape allows: bf16, d_head 64, d_state 64 or 128, chunk_size a
 /// multiple of 64. Blocks end at multiples of 64 tokens from the sequence's start, so every chunk boundary is one, and

@@ -4,8 +4,10 @@
 // The sum over d_state that makes y runs over a thread's rows, then over the groups in a fixed tree.
 #include <algorithm>
 #include <bit>
+#include <type_traits>
 
 #include "backend/cuda/early_launch.cuh"
+#include "backend/cuda/fixed_point.cuh"
 #include "backend/cuda/scan.h"
 #include "backend/cuda/scan_elements.cuh"
 #include "backend/cuda/scan_time_step.cuh"
@@ -92,10 +94,11 @@ __device__ __forceinline__ void stage_inputs(const ScanArguments<T>& args, const
   }
 }
 
-template <typename T, int kVector, int kRows>
+template <typename T, int kVector, int kRows, bool kGates>
 __global__ __launch_bounds__(kThreads, kRows <= 8 ? 3 : 1) void recurrent_kernel(const ScanArguments<T> args,
                                                                                  const Layout layout) {
-  let_next_begin();
+  // What follows a gate is a product, whose blocks find no room while those of the one before run.
+  if constexpr (!kGates) let_next_begin();
   extern __shared__ float4 shared_memory[];
   auto* shared = reinterpret_cast<float*>(shared_memory);
   const ScanShape& shape = args.shape;
@@ -111,7 +114,7 @@ __global__ __launch_bounds__(kThreads, kRows <= 8 ? 3 : 1) void recurrent_kernel
   if constexpr (kVector == 4) {
     const int bytes =
         static_cast<int>(min(int64_t{width}, shape.d_head - first_column)) * static_cast<int>(sizeof(float));
-    if (column == 0 && bytes > 0) {
+    if (!kGates && column == 0 && bytes > 0) {
 #pragma unroll
       for (int i = 0; i < kRows; ++i) {
         if (n0 + i < shape.d_state) prefetch_to_l2(state + i * shape.d_head, bytes);
@@ -123,17 +126,27 @@ __global__ __launch_bounds__(kThreads, kRows <= 8 ? 3 : 1) void recurrent_kernel
     prefetch_line_to_l2(args.d + head);
     prefetch_line_to_l2(args.dt_bias + head);
   }
-  wait_for_previous();
+  // Of the column that the thread ends.
+  const int64_t own_column = head * shape.d_head + first_column + static_cast<int>(threadIdx.x) % width;
+  const float norm_weight = kGates ? args.norm_weight[own_column] : 0.0f;
   const SequenceRows rows = args.sequences[blockIdx.y];
-  if (rows.count == 0) return;
-
   float s[kRows][kVector];
+  const auto load_states = [&] {
 #pragma unroll
-  for (int i = 0; i < kRows; ++i) {
+    for (int i = 0; i < kRows; ++i) {
 #pragma unroll
-    for (int v = 0; v < kVector; ++v) s[i][v] = 0;
-    if (inside && n0 + i < shape.d_state) load_state(state + i * shape.d_head, s[i]);
-  }
+      for (int v = 0; v < kVector; ++v) s[i][v] = 0;
+      if (inside && n0 + i < shape.d_state) load_state(state + i * shape.d_head, s[i]);
+    }
+  };
+  // The product before lets this kernel begin only after all before it have ended, and does not touch states.
+  if constexpr (kGates) load_states();
+  wait_for_previous();
+  if constexpr (kGates) let_next_begin();
+  if (rows.count == 0) return;
+  if constexpr (!kGates) load_states();
+  // Decoding's only token.
+  float gate = kGates ? to_float(args.gate[rows.first * args.gate_stride + own_column]) : 0.0f;
 
   const int token_floats = layout.token_floats(kVector);
   // Lanes that share a column are added first: what is left is one sum a warp, or one a group of wider ones.
@@ -190,8 +203,27 @@ __global__ __launch_bounds__(kThreads, kRows <= 8 ? 3 : 1) void recurrent_kernel
       const float* inputs = shared + token * token_floats + 2 * layout.state_pad + at;
       float sum = inputs[width];
       for (int k = 1; k < layout.partials; ++k) sum += inputs[width * (1 + k)];
-      args.out[(rows.first + t + token) * args.out_stride + head * shape.d_head + first_column + at] =
-          from_float<T>(fmaf(skip, inputs[0], sum));
+      const float y = fmaf(skip, inputs[0], sum);
+      const int64_t row = rows.first + t + token;
+      T* out = args.out + row * args.out_stride + head * shape.d_head + first_column + at;
+      if constexpr (!kGates) {
+        *out = from_float<T>(y);
+        continue;
+      }
+      // Threads are a multiple of the columns: the column is always the same one, and a warp has one token's.
+      if (t + token > 0) gate = to_float(args.gate[row * args.gate_stride + own_column]);
+      const float u = y * silu<T>(gate);
+      if (args.fixed_out.scales != nullptr) {
+        store_fixed(args.fixed_out, row, own_column, norm_weight * u);
+      } else {
+        *out = from_float<T>(norm_weight * u);
+      }
+      float squares = u * u;
+#pragma unroll
+      for (int offset = 16; offset > 0; offset /= 2) squares += __shfl_xor_sync(0xFFFFFFFFu, squares, offset);
+      if (threadIdx.x % 32 == 0) {
+        args.squares[row * (shape.n_heads * shape.d_head / kSquareColumns) + own_column / kSquareColumns] = squares;
+      }
     }
     // The next tokens' inputs take the place of these.
     if (t + layout.batch < rows.count) __syncthreads();
@@ -215,18 +247,34 @@ void launch(cudaStream_t stream, const ScanArguments<T>& args, int columns) {
   layout.batch = static_cast<int>(std::min({fitting, args.max_count, static_cast<int64_t>(kMaxBatch)}));
   const dim3 grid(static_cast<unsigned>(args.shape.n_heads * layout.slices), static_cast<unsigned>(args.n_sequences));
   const auto shared = static_cast<size_t>(layout.batch * layout.token_floats(kVector)) * sizeof(float);
-  launch_early(stream, recurrent_kernel<T, kVector, kRows>, grid, kThreads, shared, args, layout);
+  if constexpr (kVector == 4 && std::is_same_v<T, __nv_bfloat16>) {
+    if (args.gate != nullptr) {
+      launch_early(stream, recurrent_kernel<T, kVector, kRows, true>, grid, kThreads, shared, args, layout);
+      return;
+    }
+  }
+  launch_early(stream, recurrent_kernel<T, kVector, kRows, false>, grid, kThreads, shared, args, layout);
 }
 
 /// Rows of one thread are rounded up to one of a few counts, such that shared memory never has over 4096 of a token.
-template <typename T, int kVector>
-void launch(cudaStream_t stream, const ScanArguments<T>& args) {
-  const int64_t vectors = (args.shape.d_head + kVector - 1) / kVector;
+template <int kVector>
+constexpr int kMostRows = kVector == 4 ? 32 : 64;
+
+/// Layout::columns.
+template <int kVector>
+int columns_of(const ScanShape& shape) {
+  const int64_t vectors = (shape.d_head + kVector - 1) / kVector;
   auto columns =
       static_cast<int>(std::min<uint64_t>(kMaxColumns / kVector, std::bit_ceil(static_cast<uint64_t>(vectors))));
-  constexpr int kMaxRows = kVector == 4 ? 32 : 64;
+  while (columns > 1 && (shape.d_state * columns + kThreads - 1) / kThreads > kMostRows<kVector>) columns /= 2;
+  return columns;
+}
+
+template <typename T, int kVector>
+void launch(cudaStream_t stream, const ScanArguments<T>& args) {
+  const int columns = columns_of<kVector>(args.shape);
+  constexpr int kMaxRows = kMostRows<kVector>;
   const auto rows = [&] { return (args.shape.d_state * columns + kThreads - 1) / kThreads; };
-  while (columns > 1 && rows() > kMaxRows) columns /= 2;
   if constexpr (kVector == 4) {
     if (rows() <= 4) return launch<T, kVector, 4>(stream, args, columns);
     if (rows() <= 8) return launch<T, kVector, 8>(stream, args, columns);
@@ -241,9 +289,16 @@ void launch(cudaStream_t stream, const ScanArguments<T>& args) {
 
 }  // namespace
 
+bool scan_gates(const ScanShape& shape) {
+  if (shape.d_head % kSquareColumns != 0) return false;
+  const int width = columns_of<4>(shape) * 4;
+  return width % kSquareColumns == 0 && shape.d_head % width == 0;
+}
+
 template <typename T>
 void scan_recurrent(cudaStream_t stream, const ScanArguments<T>& args) {
   if (args.n_sequences == 0 || args.max_count == 0) return;
+  if (args.gate != nullptr && !scan_gates(args.shape)) fail(ErrorCode::internal, "a gate in a scan of another shape");
   if (args.shape.d_state > 4096) fail(ErrorCode::unsupported, "CUDA: d_state ", args.shape.d_state, " is over 4096");
   if (args.shape.d_head % 4 == 0) {
     launch<T, 4>(stream, args);

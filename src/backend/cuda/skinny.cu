@@ -17,7 +17,7 @@ int multiprocessors() {
   int count = 0;
   BAMBA_CUDA_CHECK(cudaGetDevice(&device));
   BAMBA_CUDA_CHECK(cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device));
-  return std::min(count, static_cast<int>(kSkinnyCounterBytes / sizeof(int)));
+  return std::min(count, static_cast<int>(kSkinnyCounterBytes / sizeof(int)) / kSkinnyWarps);
 }
 
 constexpr int64_t divide_up(int64_t value, int64_t divisor) {
@@ -43,30 +43,26 @@ int64_t groups_of(const DeviceWeight& weight) {
   return divide_up(weight.in, 64) * (weight.kind == WeightKind::q4 ? 2 : 1);
 }
 
-int64_t tiles_of(const DeviceWeight& weight) {
-  return divide_up(weight.out, kSkinnyTile);
-}
-
-SkinnyPart part_of(const SkinnyArguments& a, int64_t first_tile) {
+SkinnyPart part_of(const SkinnyArguments& a, int64_t first_tile, int tile_outputs) {
   SkinnyPart part{};
-  part.codes = tensor_map({.data = a.weight.codes,
-                           .cols = row_bytes(a.weight),
-                           .rows = a.weight.out,
-                           .row_bytes = a.weight.pitch,
-                           .box_cols = kStageRowBytes,
-                           .box_rows = kSkinnyTile,
-                           .bf16 = false,
-                           .swizzle = true});
+  part.codes = tensor_map(TensorMapShape{.data = a.weight.codes,
+                                         .cols = row_bytes(a.weight),
+                                         .rows = a.weight.out,
+                                         .row_bytes = a.weight.pitch,
+                                         .box_cols = kStageRowBytes,
+                                         .box_rows = tile_outputs,
+                                         .bf16 = false,
+                                         .swizzle = true});
   if (const int groups = stage_groups(a.weight.kind); groups > 0) {
     const int64_t pitch = divide_up(a.weight.out, kSkinnyTile) * kSkinnyTile;
-    part.group_scales = tensor_map({.data = a.weight.group_scales,
-                                    .cols = pitch,
-                                    .rows = groups_of(a.weight),
-                                    .row_bytes = pitch,
-                                    .box_cols = kSkinnyTile,
-                                    .box_rows = groups,
-                                    .bf16 = false,
-                                    .swizzle = false});
+    part.group_scales = tensor_map(TensorMapShape{.data = a.weight.group_scales,
+                                                  .cols = pitch,
+                                                  .rows = groups_of(a.weight),
+                                                  .row_bytes = pitch,
+                                                  .box_cols = tile_outputs,
+                                                  .box_rows = groups,
+                                                  .bf16 = false,
+                                                  .swizzle = false});
   }
   part.row_scales = a.weight.row_scales;
   part.block_scales = a.weight.block_scales;
@@ -81,26 +77,70 @@ SkinnyPart part_of(const SkinnyArguments& a, int64_t first_tile) {
   return part;
 }
 
-/// Products that share a launch.
-SkinnyParams params_of(const SkinnyArguments* products, int count) {
+void map_fixed_inputs(SkinnyParams& p, const SkinnyArguments& a) {
+  const FixedRows& in = a.fixed_in;
+  const int unit = stage_inputs(a.weight.kind);
+  p.in = tensor_map(HalvesMapShape{.data = in.high,
+                                   .cols = a.weight.in,
+                                   .rows = a.rows,
+                                   .row_bytes = in.stride,
+                                   .half_bytes = in.low - in.high,
+                                   .box_cols = unit,
+                                   .box_rows = static_cast<int>(kFixedRows)});
+  constexpr int kScale = sizeof(float);
+  p.in_scales = tensor_map(TensorMapShape{.data = in.scales,
+                                          .cols = a.weight.in / kFixedGroup * kScale,
+                                          .rows = a.rows,
+                                          .row_bytes = in.scale_stride * kScale,
+                                          .box_cols = static_cast<int>(unit / kFixedGroup * kScale),
+                                          .box_rows = static_cast<int>(kFixedRows),
+                                          .bf16 = false,
+                                          .swizzle = false});
+}
+
+/// The products of one launch.
+SkinnyParams params_of(const SkinnyArguments* products, int count, bool gated, Activation activation) {
   const SkinnyArguments& a = products[0];
   SkinnyParams p{};
   int64_t tiles = 0;
   for (int i = 0; i < count; ++i) {
-    p.parts[i] = part_of(products[i], tiles);
-    tiles += tiles_of(products[i].weight);
+    if (gated) {
+      p.parts[i] = part_of(products[i], 0, kGatedTile);
+      tiles = divide_up(products[i].weight.out, kGatedTile);
+    } else {
+      p.parts[i] = part_of(products[i], tiles, kSkinnyTile);
+      tiles += skinny_tiles(products[i].weight.out);
+    }
   }
   if (tiles > std::numeric_limits<int>::max()) fail(ErrorCode::invalid_argument, "weights too large for one product");
   p.n_parts = count;
+  p.inputs = static_cast<int>(a.weight.in);
+  p.end = gated                       ? SkinnyEnd::gated
+          : a.norm.weight != nullptr  ? SkinnyEnd::norm
+          : a.conv.windows != nullptr ? SkinnyEnd::convolution
+                                      : SkinnyEnd::plain;
+  if (a.rows > kJoinedRows && (p.end != SkinnyEnd::plain || a.in_norm.squares != nullptr)) {
+    fail(ErrorCode::internal, "a product of ", a.rows, " rows with a norm, a convolution or a gate");
+  }
+  p.activation = activation;
+  p.in_norm = a.in_norm;
+  p.norm = a.norm;
+  p.conv = a.conv;
   p.plan = plan_skinny(tiles, a.weight.in, stage_inputs(a.weight.kind), multiprocessors());
-  p.in = tensor_map({.data = a.in,
-                     .cols = a.weight.in,
-                     .rows = a.rows,
-                     .row_bytes = a.in_stride * 2,
-                     .box_cols = kBoxInputs,
-                     .box_rows = skinny_row_room(a.rows),
-                     .bf16 = true,
-                     .swizzle = true});
+  p.fixed = a.fixed_in.scales != nullptr;
+  p.fixed_out = a.fixed_out;
+  if (p.fixed) {
+    map_fixed_inputs(p, a);
+  } else {
+    p.in = tensor_map(TensorMapShape{.data = a.in,
+                                     .cols = a.weight.in,
+                                     .rows = a.rows,
+                                     .row_bytes = a.in_stride * 2,
+                                     .box_cols = kBoxInputs,
+                                     .box_rows = skinny_row_room(a.rows),
+                                     .bf16 = true,
+                                     .swizzle = true});
+  }
   p.rows = static_cast<int>(a.rows);
   p.early = a.overlap_previous;
   p.counters = static_cast<int*>(a.workspace);
@@ -146,22 +186,37 @@ SkinnyPlan plan_skinny(int64_t tiles, int64_t in, int64_t chunk_inputs, int mult
 bool skinny_is_fast(const SkinnyArguments& a) {
   const auto aligned = [](const void* pointer) { return reinterpret_cast<uintptr_t>(pointer) % 16 == 0; };
   constexpr int64_t kLargest = std::numeric_limits<int>::max() / 4;
+  const FixedRows& fixed = a.fixed_in;
+  const bool quantized = a.weight.kind == WeightKind::q8 || a.weight.kind == WeightKind::q4;
+  const bool inputs = fixed.scales != nullptr
+                          ? quantized && a.rows <= kFixedRows && a.weight.in % kFixedBoxInputs == 0 &&
+                                aligned(fixed.high) && fixed.low > fixed.high && (fixed.low - fixed.high) % 16 == 0 &&
+                                fixed.stride % 16 == 0 && aligned(fixed.scales) && fixed.scale_stride % 4 == 0
+                          : aligned(a.in) && a.in_stride % 8 == 0;
   return a.in_element == Element::bf16 && a.rows <= kSkinnyRows && a.weight.kind != WeightKind::f32 &&
-         a.workspace != nullptr && aligned(a.in) && a.in_stride % 8 == 0 && a.weight.in % 8 == 0 &&
-         aligned(a.weight.codes) && a.weight.pitch % 16 == 0 && row_bytes(a.weight) % 16 == 0 &&
-         aligned(a.weight.group_scales) && a.weight.in <= kLargest && a.weight.out <= kLargest;
+         a.workspace != nullptr && inputs && a.weight.in % 8 == 0 && aligned(a.weight.codes) &&
+         a.weight.pitch % 16 == 0 && row_bytes(a.weight) % 16 == 0 && aligned(a.weight.group_scales) &&
+         a.weight.in <= kLargest && a.weight.out <= kLargest;
 }
 
 void skinny_linear(cudaStream_t stream, const SkinnyArguments& a) {
   if (a.rows == 0 || a.weight.out == 0) return;
   if (a.weight.in == 0) fail(ErrorCode::invalid_argument, "a product without inputs");
-  if (!skinny_is_fast(a)) return skinny_plain(stream, a);
-  launch_mma(stream, a.weight.kind, params_of(&a, 1));
+  if (!skinny_is_fast(a)) {
+    if (a.in_norm.squares != nullptr || a.fixed_in.scales != nullptr || a.norm.weight != nullptr ||
+        a.conv.windows != nullptr) {
+      fail(ErrorCode::internal, "a norm, a convolution or fixed point in a product without tensor cores");
+    }
+    return skinny_plain(stream, a);
+  }
+  launch_mma(stream, a.weight.kind, params_of(&a, 1, false, Activation::silu));
 }
 
 bool skinny_share(const SkinnyArguments& a, const SkinnyArguments& b) {
   return skinny_is_fast(a) && skinny_is_fast(b) && a.in == b.in && a.in_stride == b.in_stride && a.rows == b.rows &&
          a.workspace == b.workspace && a.overlap_previous == b.overlap_previous && a.weight.in == b.weight.in &&
+         a.in_norm.squares == b.in_norm.squares && a.fixed_in.scales == b.fixed_in.scales && a.norm.weight == nullptr &&
+         b.norm.weight == nullptr && a.conv.windows == nullptr && b.conv.windows == nullptr &&
          a.weight.kind == b.weight.kind && (a.weight.block_scales == nullptr) == (b.weight.block_scales == nullptr);
 }
 
@@ -174,9 +229,14 @@ void skinny_linears(cudaStream_t stream, const SkinnyList& list) {
       fail(ErrorCode::internal, "product ", i, " of a list does not share a launch with the first");
     }
   }
-  if (list.products[0].rows == 0) return;
-  if (list.products[0].weight.in == 0) fail(ErrorCode::invalid_argument, "a product without inputs");
-  launch_mma(stream, list.products[0].weight.kind, params_of(list.products, list.count));
+  const SkinnyArguments& first = list.products[0];
+  if (list.gated && (list.count != 2 || first.weight.out != list.products[1].weight.out || first.accumulate ||
+                     list.products[1].accumulate || first.weight.block_scales != nullptr)) {
+    fail(ErrorCode::internal, "these products cannot gate each other");
+  }
+  if (first.rows == 0) return;
+  if (first.weight.in == 0) fail(ErrorCode::invalid_argument, "a product without inputs");
+  launch_mma(stream, first.weight.kind, params_of(list.products, list.count, list.gated, list.activation));
 }
 
 }  // namespace bamba::backend::cuda

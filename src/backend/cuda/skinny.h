@@ -16,24 +16,69 @@
 // whichever it is.
 #pragma once
 
+#include <cuda_bf16.h>
 #include <cuda_runtime.h>
 
 #include <cstddef>
 #include <cstdint>
 
 #include "backend/backend.h"
+#include "backend/cuda/fixed_rows.h"
 #include "backend/cuda/skinny_weight.h"
 
 namespace bamba::backend::cuda {
 
+using backend::Activation;
 using backend::Element;
+
+/// Outputs of a tile: what a block works on at a time.
+constexpr int kSkinnyTile = 128;
+constexpr int64_t skinny_tiles(int64_t outputs) {
+  return (outputs + kSkinnyTile - 1) / kSkinnyTile;
+}
 
 /// Most rows of one call on the mma path.
 constexpr int64_t kSkinnyRows = 32;
+/// Most rows of one call with a norm, a convolution or a gate. Beyond, what follows a product costs as little in
+/// kernels of its own.
+constexpr int64_t kJoinedRows = 8;
+
+/// Most rows of one call whose inputs are fixed point.
+constexpr int64_t kFixedRows = 4;
+
+/// Input rows that lack their norm's factor: every sum of row r is multiplied by
+/// 1 / sqrt(sum(squares[r, 0 .. parts)) / inputs + eps).
+struct SkinnyInputNorm {
+  const float* squares = nullptr;  ///< [rows, parts]; null: nothing is multiplied
+  int parts = 0;
+  float eps = 0;
+};
+
+/// The results' norm, but for its factor: out = weight * result, and sums of squares of each tile of kSkinnyTile
+/// results.
+struct SkinnyOutputNorm {
+  const float* weight = nullptr;  ///< [weight.out]; null: no norm
+  __nv_bfloat16* out = nullptr;   ///< [rows, weight.out]
+  int64_t out_stride = 0;         ///< elements, a multiple of 4
+  float* squares = nullptr;       ///< [rows, skinny_tiles(weight.out)]
+};
+
+/// Columns [first, first + channels) of the results, rounded to bf16, go through a convolution of width 4 instead of to
+/// `out`, each row with a window of its own: see causal_conv().
+struct SkinnyConv {
+  float* const* windows = nullptr;  ///< [rows] pointers to [4, channels]; null: no convolution
+  const float* weight = nullptr;    ///< [4, channels]
+  const float* bias = nullptr;      ///< [channels], or null
+  __nv_bfloat16* out = nullptr;     ///< [rows, channels]
+  int out_stride = 0;               ///< elements, a multiple of 4
+  int first = 0;                    ///< a multiple of kSkinnyTile, like channels
+  int channels = 0;
+  Activation activation = Activation::silu;
+};
 
 struct SkinnyArguments {
   DeviceWeight weight;
-  const void* in = nullptr;  ///< [rows, weight.in]
+  const void* in = nullptr;  ///< [rows, weight.in]; unused where fixed_in is given
   Element in_element = Element::bf16;
   int64_t in_stride = 0;  ///< elements
   int64_t rows = 0;
@@ -48,12 +93,25 @@ struct SkinnyArguments {
   /// kernel before it in the stream still runs. It reads `in` and writes only after that one has completed. (It
   /// lets its own successor begin early in any case, which has no effect on one that was not launched so.)
   bool overlap_previous = false;
+  // What only the mma path can do, with up to kJoinedRows rows.
+  SkinnyInputNorm in_norm;
+  SkinnyOutputNorm norm;  ///< of a product that is alone in its launch; weight.out a multiple of 4
+  SkinnyConv conv;        ///< the same
+  /// Inputs in fixed point, with q8 and q4 weights, up to kFixedRows rows, weight.in a multiple of kFixedBoxInputs; low
+  /// bytes lie behind high ones, a multiple of 16 bytes.
+  FixedRows fixed_in;
+  /// Where a norm's or a gate's results go in fixed point, instead of to norm.out or `out`; weight.out a multiple of
+  /// kSkinnyTile.
+  FixedRows fixed_out;
 };
+
+/// Inputs that fixed point comes by.
+constexpr int kFixedBoxInputs = 128;
 
 /// Bytes of workspace that serve every call on the current device. The first kSkinnyCounterBytes must be zero before
 /// the first call; calls leave them zero.
 size_t skinny_workspace_bytes();
-constexpr size_t kSkinnyCounterBytes = 4096;
+constexpr size_t kSkinnyCounterBytes = 8192;
 
 /// Whether skinny_linear takes the mma path: bf16 activations at addresses and strides of 16 bytes, bf16, fp8, q8 or q4
 /// weights aligned likewise (fp8: a multiple of 16 inputs, others of 8), at most kSkinnyRows rows.
@@ -67,6 +125,10 @@ constexpr int kSkinnyProducts = 4;
 struct SkinnyList {
   SkinnyArguments products[kSkinnyProducts];
   int count = 0;
+  /// Of two products of equally many outputs: out = activation(first) * second goes to the first's `out`, nothing to
+  /// the second's. No accumulation, no scales of blocks.
+  bool gated = false;
+  Activation activation = Activation::silu;
 };
 /// Whether two products may be in one list: both on the mma path, with the same rows, workspace and kind of weight.
 bool skinny_share(const SkinnyArguments& a, const SkinnyArguments& b);

@@ -11,6 +11,8 @@ struct Bf16Format {
   static constexpr int kStageGroups = stage_groups(WeightKind::bf16);
   static constexpr int kTableBytes = 0;
   static constexpr bool kFolds = false;
+  static constexpr bool kGates = true;
+  static constexpr bool kFixed = false;
   using Raw = uint4;
 
   __device__ static uint4 read(const unsigned char* row, int place, int warp_k, int t) {

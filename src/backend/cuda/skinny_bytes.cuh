@@ -4,11 +4,13 @@
 
 #include <cstdint>
 
-#include "backend/cuda/skinny_mma.cuh"
+#include "backend/cuda/skinny_ring.cuh"
 
 namespace bamba::backend::cuda::skinny {
 
 struct BytesFormat {
+  static constexpr bool kGates = true;
+  static constexpr bool kFixed = false;
   static constexpr int kPieces = kStageRowBytes / 32 / kWarpsK;  // of a warp
   struct Raw {
     uint2 piece[kPieces];
@@ -25,10 +27,16 @@ struct BytesFormat {
   }
 };
 
-/// Group scales of a thread's four outputs, row + 8 i of the warp's: quantized_weight.h puts them side by side.
+/// Group scales of a thread's four outputs, row + 8 i of the warp's: quantized_weight.h puts them side by side. Of two
+/// products that gate each other each has half of the memory, for half of the warps.
+template <int kGroups, SkinnyEnd kEnd>
 __device__ inline void group_factors(const unsigned char* scales, int group, int warp_out, int row,
                                      float (&factors)[4]) {
-  const uint32_t four = *reinterpret_cast<const uint32_t*>(scales + group * kSkinnyTile + warp_out * 32 + row * 4);
+  constexpr bool kGated = kEnd == SkinnyEnd::gated;
+  constexpr int kPitch = kGated ? kGatedTile : kSkinnyTile;
+  const int half = kGated ? warp_out / 2 : 0;
+  const int place = half * (kGroups * kGatedTile) + group * kPitch + (warp_out * 32 - half * kGatedTile) + row * 4;
+  const uint32_t four = *reinterpret_cast<const uint32_t*>(scales + place);
 #pragma unroll
   for (int i = 0; i < 4; ++i) factors[i] = static_cast<float>(static_cast<int8_t>(four >> (8 * i)));
 }

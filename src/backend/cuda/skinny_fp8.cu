@@ -1,6 +1,6 @@
 // Skinny products with e4m3 weights, scaled by output or by blocks of 128 x 128.
 #include "backend/cuda/fp8_decode.cuh"
-#include "backend/cuda/skinny_bytes.cuh"
+#include "backend/cuda/skinny_mma.cuh"
 
 namespace bamba::backend::cuda {
 namespace {
@@ -23,10 +23,12 @@ struct Fp8Format : skinny::BytesFormat {
 struct Fp8BlockFormat : Fp8Format {
   static_assert(Fp8Format::kStageInputs == kFp8Block && kSkinnyTile == kFp8Block);
   static constexpr bool kFolds = true;
+  static constexpr bool kGates = false;
 
+  template <SkinnyEnd kEnd>
   __device__ static void factors(const SkinnyParams& p, const unsigned char*, int, int, int, int tile, int chunk,
                                  float (&factors)[4]) {
-    const SkinnyPart& part = skinny::part_of(p, tile);
+    const SkinnyPart& part = skinny::part_of<kEnd>(p, tile);
     const float scale = __ldg(part.block_scales + int64_t{tile - part.first_tile} * p.plan.chunks + chunk);
     for (float& factor : factors) factor = scale;
   }

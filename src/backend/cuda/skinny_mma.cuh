@@ -20,16 +20,10 @@
 
 #include <cuda_bf16.h>
 
-#include "backend/cuda/bulk_copy.cuh"
-#include "backend/cuda/early_launch.cuh"
-#include "backend/cuda/skinny_finish.cuh"
-#include "backend/cuda/skinny_mma.h"
+#include "backend/cuda/skinny_fixed.cuh"
+#include "backend/cuda/skinny_ring.cuh"
 
 namespace bamba::backend::cuda::skinny {
-
-constexpr int kWeightBytes = kSkinnyTile * kStageRowBytes;
-constexpr int kMostStages = 12;
-constexpr int kBoxRowBytes = kBoxInputs * 2;
 
 /// d = a * b + c: a 16 x 16 (weights), b 16 x 8 (activations).
 __device__ inline void mma(float (&d)[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3, uint32_t b0, uint32_t b1,
@@ -40,140 +34,7 @@ __device__ inline void mma(float (&d)[4], uint32_t a0, uint32_t a1, uint32_t a2,
       : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1), "f"(c[0]), "f"(c[1]), "f"(c[2]), "f"(c[3]));
 }
 
-// What a weight format provides:
-//   kStageInputs        inputs of a stage
-//   kBlocks             k32 blocks of a warp in a stage; kWarpsK * kBlocks * 32 == kStageInputs
-//   kStageGroups        groups of scales in a stage, or 0
-//   kTableBytes         shared memory for a table, filled by fill_table(table)
-//   kFolds              sums of kFoldBlocks blocks are multiplied by factors() before they join the total
-//   Raw, read(...)      a thread's codes of one row
-//   decode(...)         the fragment [4] of a k32 block, bf16 pairs in order
-//   factors(...)        of fragment rows g, g + 8, g + 16, g + 24 of the warp's outputs
-template <class Format, int kColumnTiles>
-struct Shape {
-  static constexpr int kConsumers = kWarpsOut * kWarpsK;  // warps
-  static constexpr int kThreads = (kConsumers + 1) * 32;
-  static constexpr int kMaxRows = 8 * kColumnTiles;
-  static constexpr int kBoxes = Format::kStageInputs / kBoxInputs;
-  static constexpr int kBoxBytes = kMaxRows * kBoxRowBytes;
-  static constexpr int kActivationBytes = kBoxes * kBoxBytes;
-  static constexpr int kScaleBytes = Format::kStageGroups * kSkinnyTile;
-  // Swizzled boxes begin at multiples of 1024 bytes.
-  static constexpr int kAlign = 1024;
-  static constexpr int kStageBytes = (kWeightBytes + kActivationBytes + kScaleBytes + kAlign - 1) / kAlign * kAlign;
-  static constexpr int kSumBytes = Meeting<kMaxRows>::kBytes;
-  static constexpr int kBarrierBytes = 2 * kMostStages * 8 + 16;
-  // With few rows so many that small kernels, a scan's above all, begin beside this one; where codes are looked up, a
-  // few more pay. Otherwise all that a block of this size can have.
-  static constexpr int kRegisters = kColumnTiles > 1 ? 168 : Format::kTableBytes > 0 ? 136 : 96;
-  // Those small kernels have the rest.
-  static constexpr int kBudget = 216 * 1024 - kSumBytes - kBarrierBytes - Format::kTableBytes;
-  static constexpr int kStages = kBudget / kStageBytes < kMostStages ? kBudget / kStageBytes : kMostStages;
-  static constexpr int kSharedBytes = Format::kTableBytes + kStages * kStageBytes + kSumBytes + kBarrierBytes;
-  // One block fills a multiprocessor's shared memory. Were there room for two, a launch that begins early would put two
-  // where a block of the one before has ended and none where one has not.
-  static_assert(kStages >= 3 && kSharedBytes > 114 * 1024 && kSharedBytes <= 227 * 1024);
-  static_assert(kWarpsK * Format::kBlocks * 32 == Format::kStageInputs);
-  static_assert(Format::kTableBytes % kAlign == 0 && Format::kStageInputs % kBoxInputs == 0);
-};
-
-/// The block's shared memory.
-template <class Format, class S>
-struct SharedParts {
-  unsigned char* table;
-  unsigned char* ring;
-  float* meeting;
-  bool* is_last;
-  CopyBarrier* full;   // [kStages]: the stage's bytes are there
-  CopyBarrier* empty;  // [kStages]: all warps are done with it
-
-  __device__ explicit SharedParts(unsigned char* memory) {
-    table = memory;
-    ring = table + Format::kTableBytes;
-    unsigned char* ring_end = ring + S::kStages * S::kStageBytes;
-    meeting = reinterpret_cast<float*>(ring_end);
-    full = reinterpret_cast<CopyBarrier*>(ring_end + S::kSumBytes);
-    empty = full + S::kStages;
-    is_last = reinterpret_cast<bool*>(empty + S::kStages);
-  }
-};
-
-/// The warp that has stages filled: its first lane does, unit by unit.
-template <class Format, class S>
-class Filler {
- public:
-  __device__ Filler(const SkinnyParams& params, const SharedParts<Format, S>& shared, int begin, int end)
-      : p_(params), shared_(shared), begin_(begin), end_(end) {}
-
-  /// Weights are nobody's to write: they fill the ring while the kernel before this one runs.
-  __device__ void begin() {
-    for (int i = 0; i < S::kStages; ++i) {
-      shared_.full[i].start(1);
-      shared_.empty[i].start(S::kConsumers);
-    }
-    publish_barriers();
-    prefetch_map(p_.in);
-    for (int i = 0; i < first_stages(); ++i) {
-      shared_.full[i].expect(kWeightBytes + S::kScaleBytes);
-      copy_weights(begin_ + i, i);
-    }
-  }
-  /// Once the kernels before this one have ended.
-  __device__ void go_on() {
-    for (int i = 0; i < first_stages(); ++i) {
-      shared_.full[i].arrive_and_expect(S::kActivationBytes);
-      copy_activations(begin_ + i, i);
-    }
-    int stage = 0;
-    int phase = 0;
-    for (int unit = begin_ + S::kStages; unit < end_; ++unit) {
-      shared_.empty[stage].wait(phase);
-      shared_.full[stage].arrive_and_expect(kWeightBytes + S::kScaleBytes + S::kActivationBytes);
-      copy_weights(unit, stage);
-      copy_activations(unit, stage);
-      if (++stage == S::kStages) {
-        stage = 0;
-        phase ^= 1;
-      }
-    }
-  }
-
- private:
-  __device__ int first_stages() const { return min(end_ - begin_, S::kStages); }
-  __device__ void copy_weights(int unit, int stage) const {
-    const int tile = unit / p_.plan.chunks;
-    const int chunk = unit % p_.plan.chunks;
-    const SkinnyPart& part = part_of(p_, tile);
-    const int output = (tile - part.first_tile) * kSkinnyTile;
-    unsigned char* to = shared_.ring + stage * S::kStageBytes;
-    copy_box(to, part.codes, chunk * kStageRowBytes, output, shared_.full[stage]);
-    if constexpr (Format::kStageGroups > 0) {
-      copy_box(to + kWeightBytes + S::kActivationBytes, part.group_scales, output, chunk * Format::kStageGroups,
-               shared_.full[stage]);
-    }
-    // What the tile's end asks for comes nearer while the tile is computed.
-    if (part.row_scales != nullptr && (chunk == 0 || unit == begin_)) {
-      for (int o = output; o < min(output + kSkinnyTile, part.outputs); o += 32) {
-        prefetch_line_to_l2(part.row_scales + o);
-      }
-    }
-  }
-  __device__ void copy_activations(int unit, int stage) const {
-    const int chunk = unit % p_.plan.chunks;
-    unsigned char* to = shared_.ring + stage * S::kStageBytes + kWeightBytes;
-#pragma unroll
-    for (int box = 0; box < S::kBoxes; ++box) {
-      copy_box(to + box * S::kBoxBytes, p_.in, chunk * Format::kStageInputs + box * kBoxInputs, 0, shared_.full[stage]);
-    }
-  }
-
-  const SkinnyParams& p_;
-  const SharedParts<Format, S>& shared_;
-  int begin_;
-  int end_;
-};
-
-template <class Format, int kColumnTiles>
+template <class Format, int kColumnTiles, SkinnyEnd kEnd>
 __device__ inline void multiply_stage(const SkinnyParams& p, const unsigned char* stage, const unsigned char* table,
                                       int tile, int chunk, Sums<kColumnTiles>& sums) {
   using S = Shape<Format, kColumnTiles>;
@@ -211,7 +72,7 @@ __device__ inline void multiply_stage(const SkinnyParams& p, const unsigned char
     float factors[4];
     if constexpr (Format::kFolds) {
       const int block = warp_k * Format::kBlocks + first;
-      Format::factors(p, scales, warp_out, row_in_eight, block, tile, chunk, factors);
+      Format::template factors<kEnd>(p, scales, warp_out, row_in_eight, block, tile, chunk, factors);
     }
 #pragma unroll
     for (int m = 0; m < 2; ++m) {
@@ -243,7 +104,7 @@ __device__ inline void multiply_stage(const SkinnyParams& p, const unsigned char
   }
 }
 
-template <class Format, int kColumnTiles>
+template <class Format, int kColumnTiles, SkinnyEnd kEnd>
 __global__ void __maxnreg__((Shape<Format, kColumnTiles>::kRegisters))
     skinny_mma_kernel(const __grid_constant__ SkinnyParams p) {
   using S = Shape<Format, kColumnTiles>;
@@ -254,51 +115,61 @@ __global__ void __maxnreg__((Shape<Format, kColumnTiles>::kRegisters))
   const int end = min(begin + p.plan.per_block, p.plan.tiles * chunks);
   const int thread = static_cast<int>(threadIdx.x);
   const bool fills = thread / 32 == S::kConsumers;
+  const bool leads = thread % 32 == 0;
 
-  Filler<Format, S> filler(p, shared, begin, end);
+  Filler<Format, S, kEnd> filler(p, shared, begin, end);
   if (fills) {
-    if (thread % 32 == 0) filler.begin();
-  } else if constexpr (Format::kTableBytes > 0) {
-    Format::fill_table(shared.table, thread, S::kConsumers * 32);
+    if (leads) filler.begin();
+  } else {
+    if constexpr (kEnd == SkinnyEnd::convolution) {
+      prefetch_convolution(p, begin / chunks, (end - 1) / chunks, thread, S::kConsumers * 32);
+    }
+    if constexpr (Format::kTableBytes > 0) Format::fill_table(shared.table, thread, S::kConsumers * 32);
   }
   __syncthreads();
   wait_for_previous();
   if (fills) {
-    if (thread % 32 == 0) filler.go_on();
+    if (!leads) return;
+    filler.copy_first_inputs();
+    Cursor at(begin + S::kStages, chunks);
+    for (int unit = begin + S::kStages; unit < end; ++unit) {
+      filler.fill(at);
+      at.template advance<S::kStages>(chunks);
+    }
     return;
   }
 
+  RowFactors<kColumnTiles> factors;
   Sums<kColumnTiles> sums;
   sums.clear();
-  int tile = begin / chunks;
-  int chunk = begin % chunks;
-  int stage = 0;
-  int phase = 0;
+  Cursor at(begin, chunks);
   for (int unit = begin; unit < end; ++unit) {
     // Whoever begins early fetches from memory what L2 does not hold for long: not before all loads are under way.
     if (unit == max(begin, end - S::kStages)) let_next_begin();
-    shared.full[stage].wait(phase);
-    multiply_stage<Format, kColumnTiles>(p, shared.ring + stage * S::kStageBytes, shared.table, tile, chunk, sums);
+    shared.full[at.stage].wait(at.phase);
+    const unsigned char* inputs = shared.ring + at.stage * S::kStageBytes;
+    if constexpr (Format::kFixed) {
+      multiply_fixed_stage<Format, kEnd>(p, inputs, sums);
+    } else {
+      multiply_stage<Format, kColumnTiles, kEnd>(p, inputs, shared.table, at.tile, at.chunk, sums);
+    }
     __syncwarp();
-    if (thread % 32 == 0) shared.empty[stage].arrive();
-    if (++stage == S::kStages) {
-      stage = 0;
-      phase ^= 1;
-    }
-    ++chunk;
-    if (chunk == chunks || unit + 1 == end) {
-      finish_tile<kColumnTiles>(p, tile, shared.meeting, shared.is_last, sums);
+    if (leads) shared.empty[at.stage].arrive();
+    // Nobody needs them before a tile's end, and the ring lets a warp lag behind the others.
+    if (unit == begin) factors.load(p);
+    if (at.chunk + 1 == chunks || unit + 1 == end) {
+      if constexpr (Format::kFixed) join_sums<Format>(sums);
+      finish_tile<kColumnTiles, kEnd>(p, at.tile, at.tile == begin / chunks, shared.meeting, factors, sums);
       sums.clear();
-      chunk = 0;
-      ++tile;
     }
+    at.template advance<S::kStages>(chunks);
   }
 }
 
-template <class Format, int kColumnTiles>
+template <class Format, int kColumnTiles, SkinnyEnd kEnd>
 void launch(cudaStream_t stream, const SkinnyParams& params) {
   using S = Shape<Format, kColumnTiles>;
-  const auto kernel = skinny_mma_kernel<Format, kColumnTiles>;
+  const auto kernel = skinny_mma_kernel<Format, kColumnTiles, kEnd>;
   static const bool prepared = [&] {
     BAMBA_CUDA_CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, S::kSharedBytes));
     return true;
@@ -309,14 +180,41 @@ void launch(cudaStream_t stream, const SkinnyParams& params) {
 }
 
 template <class Format>
+void launch_for_end(cudaStream_t stream, const SkinnyParams& params) {
+  switch (params.end) {
+    case SkinnyEnd::plain:
+      return launch<Format, 1, SkinnyEnd::plain>(stream, params);
+    case SkinnyEnd::norm:
+      return launch<Format, 1, SkinnyEnd::norm>(stream, params);
+    case SkinnyEnd::convolution:
+      return launch<Format, 1, SkinnyEnd::convolution>(stream, params);
+    case SkinnyEnd::gated:
+      if constexpr (Format::kGates) return launch<Format, 1, SkinnyEnd::gated>(stream, params);
+  }
+}
+
+/// Format<kRowRoom>.
+template <template <int> class Format>
+void launch_fixed(cudaStream_t stream, const SkinnyParams& params) {
+  switch (params.rows) {
+    case 1:
+      return launch_for_end<Format<1>>(stream, params);
+    case 2:
+      return launch_for_end<Format<2>>(stream, params);
+    default:
+      return launch_for_end<Format<4>>(stream, params);
+  }
+}
+
+template <class Format>
 void launch_for_rows(cudaStream_t stream, const SkinnyParams& params) {
   switch (skinny_row_room(params.rows)) {
     case 8:
-      return launch<Format, 1>(stream, params);
+      return launch_for_end<Format>(stream, params);
     case 16:
-      return launch<Format, 2>(stream, params);
+      return launch<Format, 2, SkinnyEnd::plain>(stream, params);
     default:
-      return launch<Format, 4>(stream, params);
+      return launch<Format, 4, SkinnyEnd::plain>(stream, params);
   }
 }
 

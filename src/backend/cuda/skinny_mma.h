@@ -11,9 +11,6 @@
 
 namespace bamba::backend::cuda {
 
-/// Outputs of a tile: what a block works on at a time.
-constexpr int kSkinnyTile = 128;
-
 /// Bytes of each output's codes in a unit.
 constexpr int kStageRowBytes = 128;
 
@@ -41,10 +38,16 @@ constexpr int skinny_row_room(int64_t rows) {
   return rows <= 8 ? 8 : rows <= 16 ? 16 : 32;
 }
 
+/// Outputs of either product in a tile of two whose results are multiplied with each other.
+constexpr int kGatedTile = kSkinnyTile / 2;
+
+/// Warps that multiply, and end a tile's rows.
+constexpr int kSkinnyWarps = 8;
+
 /// One product of a launch.
 struct SkinnyPart {
-  CUtensorMap codes;         // boxes of kStageRowBytes x kSkinnyTile
-  CUtensorMap group_scales;  // boxes of kSkinnyTile x stage_groups, where there are any
+  CUtensorMap codes;         // boxes of kStageRowBytes x kSkinnyTile, or kGatedTile
+  CUtensorMap group_scales;  // boxes of as many x stage_groups, where there are any
   const float* row_scales;
   const float* block_scales;
   const float* bias;
@@ -57,14 +60,26 @@ struct SkinnyPart {
   bool fours;  // four outputs that begin at a multiple of four are one aligned access
 };
 
+/// How a tile ends: skinny_ends.cuh. All but `plain` are compiled for kJoinedRows rows at most.
+enum class SkinnyEnd { plain, norm, convolution, gated };
+
 struct SkinnyParams {
   SkinnyPart parts[kSkinnyProducts];
-  CUtensorMap in;  // boxes of kBoxInputs x kMaxRows
+  CUtensorMap in;         // boxes of kBoxInputs x kMaxRows; of fixed point of a unit's inputs x 2 halves x kFixedRows
+  CUtensorMap in_scales;  // boxes of a unit's groups x kFixedRows
+  bool fixed;
   int rows;
   int n_parts;
+  int inputs;
   bool early;
+  SkinnyEnd end;
+  Activation activation;
+  SkinnyInputNorm in_norm;
+  SkinnyOutputNorm norm;
+  SkinnyConv conv;
+  FixedRows fixed_out;
   SkinnyPlan plan;
-  int* counters;    // [blocks], zero before and after
+  int* counters;    // [blocks, kSkinnyWarps], zero before and after
   float* partials;  // [blocks, 2, rows, kSkinnyTile]
 };
 

@@ -6,7 +6,7 @@
 // memory is not used.) That is half an integer instruction and half a load a weight; looking levels up by byte
 // permutations would take 2 to 3, which is more than the integer units can do at the speed at which memory delivers.
 #include "backend/cuda/quantized_decode.cuh"
-#include "backend/cuda/skinny_bytes.cuh"
+#include "backend/cuda/skinny_mma.cuh"
 
 namespace bamba::backend::cuda {
 namespace {
@@ -44,15 +44,64 @@ struct Q4Format : skinny::BytesFormat {
     pairs[2] = level(0x5524);
     pairs[3] = level(0x5534);
   }
+  template <SkinnyEnd kEnd>
   __device__ static void factors(const SkinnyParams&, const unsigned char* scales, int warp_out, int row, int block,
                                  int, int, float (&factors)[4]) {
-    skinny::group_factors(scales, block, warp_out, row, factors);
+    skinny::group_factors<kStageGroups, kEnd>(scales, block, warp_out, row, factors);
+  }
+};
+
+/// Eight levels from `first` on, `more` added to each.
+constexpr uint64_t level_bytes(size_t first, int more) {
+  uint64_t bytes = 0;
+  for (size_t i = 0; i < 8; ++i) {
+    bytes |= uint64_t{static_cast<uint8_t>(kQ4Levels[first + i] + more)} << (8 * i);
+  }
+  return bytes;
+}
+/// Does every byte have this sign bit?
+constexpr bool signs_are(uint64_t bytes, bool set) {
+  return (bytes & 0x8080808080808080U) == (set ? 0x8080808080808080U : 0);
+}
+
+/// Levels by byte permutations, four at a time, as integers. A permutation chooses among eight bytes by three bits of
+/// each selector; with the fourth it gives eight times the chosen byte's sign. So one among the lower levels, all
+/// negative, is -1 for codes from 8 on, and one among the upper levels, one more than they are and all positive, is 0
+/// for codes below: products with both are added up.
+template <int kRows>
+struct Q4FixedFormat : Q4Format {
+  static constexpr bool kFixed = true;
+  static constexpr int kRowRoom = kRows;
+  static constexpr int kGroupBlocks = 1;
+  static constexpr int kTableBytes = 0;
+  static constexpr int kTerms = 2;
+
+  __device__ static void terms(const Raw& raw, int b, int term, uint32_t& first, uint32_t& last) {
+    constexpr uint64_t kLower = level_bytes(0, 0);
+    constexpr uint64_t kUpper = level_bytes(8, 1);
+    static_assert(signs_are(kLower, true) && signs_are(kUpper, false));
+    const uint2 piece = raw.piece[b / 2];
+    const uint32_t codes = b % 2 == 0 ? piece.x : piece.y;
+    const uint32_t next = codes >> 16;
+    first = term == 0 ? permute(kLower, codes) : permute(kUpper, codes ^ 0x8888U);
+    last = term == 0 ? permute(kLower, next) : permute(kUpper, next ^ 0x8888U);
+  }
+
+ private:
+  /// Of the low 16 bits of `selector`; nothing masks their signs here, as __byte_perm() does.
+  __device__ static uint32_t permute(uint64_t bytes, uint32_t selector) {
+    uint32_t result = 0;
+    asm("prmt.b32 %0, %1, %2, %3;"
+        : "=r"(result)
+        : "r"(static_cast<uint32_t>(bytes)), "r"(static_cast<uint32_t>(bytes >> 32)), "r"(selector));
+    return result;
   }
 };
 
 }  // namespace
 
 void skinny_mma_q4(cudaStream_t stream, const SkinnyParams& params) {
+  if (params.fixed) return skinny::launch_fixed<Q4FixedFormat>(stream, params);
   skinny::launch_for_rows<Q4Format>(stream, params);
 }
 

@@ -1,6 +1,6 @@
 // Skinny products with q8 weights.
 #include "backend/cuda/quantized_decode.cuh"
-#include "backend/cuda/skinny_bytes.cuh"
+#include "backend/cuda/skinny_mma.cuh"
 
 namespace bamba::backend::cuda {
 namespace {
@@ -17,15 +17,30 @@ struct Q8Format : skinny::BytesFormat {
     decode_q8(raw.piece[b].x, pairs[0], pairs[1]);
     decode_q8(raw.piece[b].y, pairs[2], pairs[3]);
   }
+  template <SkinnyEnd kEnd>
   __device__ static void factors(const SkinnyParams&, const unsigned char* scales, int warp_out, int row, int block,
                                  int, int, float (&factors)[4]) {
-    skinny::group_factors(scales, block / 2, warp_out, row, factors);
+    skinny::group_factors<kStageGroups, kEnd>(scales, block / 2, warp_out, row, factors);
+  }
+};
+
+template <int kRows>
+struct Q8FixedFormat : Q8Format {
+  static constexpr bool kFixed = true;
+  static constexpr int kRowRoom = kRows;
+  static constexpr int kGroupBlocks = 2;
+  static constexpr int kTerms = 1;
+
+  __device__ static void terms(const Raw& raw, int b, int, uint32_t& first, uint32_t& last) {
+    first = raw.piece[b].x;
+    last = raw.piece[b].y;
   }
 };
 
 }  // namespace
 
 void skinny_mma_q8(cudaStream_t stream, const SkinnyParams& params) {
+  if (params.fixed) return skinny::launch_fixed<Q8FixedFormat>(stream, params);
   skinny::launch_for_rows<Q8Format>(stream, params);
 }
 

@@ -1,0 +1,132 @@
+// The stage of a skinny product whose inputs are 16-bit fixed point (fixed_rows.h) and whose weights are int8 levels:
+// products are integers on tensor cores (m16n8k32), and no float is made of a weight.
+//
+// Of the eight columns of a fragment four are high halves of rows, four low ones. Row r of a stage's inputs lies in its
+// swizzled boxes as row r (high) and row r + 4 (low), which the order of fragments (row_of) gives to one thread: its
+// sums 2 t and 2 t + 1. Within a k32 block a thread takes inputs 8 t .. 8 t + 7, as in skinny_mma.cuh.
+//
+// With fewer rows than four, the columns of those that are not there serve other blocks: a fragment's column has one
+// block's inputs and zeros for the others, so that sums of several blocks, whose scales differ, wait in one fragment
+// until they are scaled together. Column pair q is row q % R of block q / R, with R = 1, 2 or 4 for up to so many rows.
+#pragma once
+
+#include <cstdint>
+
+#include "backend/cuda/skinny_bytes.cuh"
+
+namespace bamba::backend::cuda::skinny {
+
+/// d = a * b + c: a 16 x 32 (weights), b 32 x 8 (inputs).
+__device__ inline void mma(int (&d)[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3, uint32_t b0, uint32_t b1,
+                           const int (&c)[4]) {
+  asm("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+      "{%10, %11, %12, %13};"
+      : "=r"(d[0]), "=r"(d[1]), "=r"(d[2]), "=r"(d[3])
+      : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1), "r"(c[0]), "r"(c[1]), "r"(c[2]), "r"(c[3]));
+}
+
+/// Sums begin with the bits of 1.5 * 2^23: with up to 2^22 added they are those of a float that is as much larger.
+constexpr float kIntegerBase = 12582912.0f;
+constexpr int kIntegerBaseBits = 0x4B400000;
+static_assert(kFixedGroup * 128 * 128 < (1 << 22));
+
+// What a format provides, besides what skinny_ring.cuh says:
+//   kRowRoom                       1, 2 or 4: the most rows
+//   kGroupBlocks                   k32 blocks that share a group's scale
+//   kTerms                         a level is the sum of so many int8
+//   terms(raw, b, t, first, last)  term t of a thread's levels of a k32 block: inputs 8 t .. 8 t + 3, 8 t + 4 .. 8 t +
+//   7
+template <class Format, SkinnyEnd kEnd>
+__device__ inline void multiply_fixed_stage(const SkinnyParams& p, const unsigned char* stage, Sums<1>& sums) {
+  using S = Shape<Format, 1>;
+  constexpr int kBlocks = Format::kBlocks;
+  constexpr int kRoom = Format::kRowRoom;
+  // Blocks whose sums share a fragment.
+  constexpr int kTogether = kFixedRows / kRoom < kBlocks ? kFixedRows / kRoom : kBlocks;
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+  const int warp = static_cast<int>(threadIdx.x) / 32;
+  const int warp_out = warp % kWarpsOut;
+  const int warp_k = warp / kWarpsOut;
+  const int row_in_eight = row_of(lane / 4);
+  const int t = lane % 4;
+  const unsigned char* inputs = stage + kWeightBytes;
+  const unsigned char* scales = inputs + S::kActivationBytes;
+  const auto* input_scales = reinterpret_cast<const float*>(scales + S::kScaleBytes);
+  // Whose inputs the thread's column has, and whose sums are the thread's. Pairs that no block needs have zeros to sum,
+  // of whichever scale.
+  const int in_pair = row_in_eight % kFixedRows;
+  const int own_turn = in_pair / kRoom;
+  const int in_row = in_pair % kRoom + row_in_eight / kFixedRows * kFixedRows;
+  const bool is_there = in_pair % kRoom < p.rows && own_turn < kTogether;
+  const int sum_pair = row_of(2 * t);
+  const int sum_block = min(sum_pair / kRoom, kTogether - 1);
+
+  typename Format::Raw raw[4];
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    raw[i] = Format::read(stage + (warp_out * 32 + 8 * i + row_in_eight) * kStageRowBytes, row_in_eight, warp_k, t);
+  }
+#pragma unroll
+  for (int first = 0; first < kBlocks; first += kTogether) {
+    const int first_block = warp_k * kBlocks + first;
+    // Of the block that the thread's column is for.
+    const int block = first_block + own_turn;
+    const int place = ((block % 4 * 2 + t / 2) ^ in_row) * 16 + t % 2 * 8;
+    const uint2 column =
+        is_there ? *reinterpret_cast<const uint2*>(inputs + block / 4 * S::kBoxBytes + in_row * kStageRowBytes + place)
+                 : make_uint2(0, 0);
+    float factors[4];
+    group_factors<Format::kStageGroups, kEnd>(scales, (first_block + sum_block) / Format::kGroupBlocks, warp_out,
+                                              row_in_eight, factors);
+    const float input_scale = input_scales[sum_pair % kRoom * S::kInputGroups + first_block + sum_block];
+#pragma unroll
+    for (float& factor : factors) factor *= input_scale;
+    int part[2][4];
+#pragma unroll
+    for (int turn = 0; turn < kTogether; ++turn) {
+      const bool own = kTogether == 1 || own_turn == turn;
+      const uint2 operand = own ? column : make_uint2(0, 0);
+#pragma unroll
+      for (int m = 0; m < 2; ++m) {
+#pragma unroll
+        for (int term = 0; term < Format::kTerms; ++term) {
+          constexpr int kBase[] = {kIntegerBaseBits, kIntegerBaseBits, kIntegerBaseBits, kIntegerBaseBits};
+          uint32_t upper[2];
+          uint32_t lower[2];
+          Format::terms(raw[2 * m], first + turn, term, upper[0], upper[1]);
+          Format::terms(raw[2 * m + 1], first + turn, term, lower[0], lower[1]);
+          if (turn == 0 && term == 0) {
+            mma(part[m], upper[0], lower[0], upper[1], lower[1], operand.x, operand.y, kBase);
+          } else {
+            mma(part[m], upper[0], lower[0], upper[1], lower[1], operand.x, operand.y, part[m]);
+          }
+        }
+      }
+    }
+#pragma unroll
+    for (int m = 0; m < 2; ++m) {
+#pragma unroll
+      for (int j = 0; j < 4; ++j) {
+        float& total = sums.value[m][0][j];
+        total = fmaf(__int_as_float(part[m][j]) - kIntegerBase, factors[2 * m + j / 2], total);
+      }
+    }
+  }
+}
+/// A tile's sums, which a row has in several columns, become those of the row in its own.
+template <class Format>
+__device__ inline void join_sums(Sums<1>& sums) {
+#pragma unroll
+  for (int m = 0; m < 2; ++m) {
+#pragma unroll
+    for (int j = 0; j < 4; j += 2) {
+      float& sum = sums.value[m][0][j];
+      sum = fmaf(256.0f, sum, sums.value[m][0][j + 1]);
+      // Of a quad's pairs, 0, 2, 1 and 3, those that differ in their block.
+      if (Format::kRowRoom <= 2) sum += __shfl_xor_sync(0xFFFFFFFFU, sum, 1);
+      if (Format::kRowRoom <= 1) sum += __shfl_xor_sync(0xFFFFFFFFU, sum, 2);
+    }
+  }
+}
+
+}  // namespace bamba::backend::cuda::skinny
