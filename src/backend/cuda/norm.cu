@@ -2,6 +2,7 @@
 
 #include "backend/cuda/early_launch.cuh"
 #include "backend/cuda/scan_elements.cuh"
+#include "backend/cuda/warp_sum.cuh"
 
 namespace bamba::backend::cuda {
 namespace {
@@ -11,8 +12,7 @@ constexpr int kThreads = 256;
 /// Sum over the block in a fixed order; every thread gets it. One call a kernel: the scratch is not reused.
 __device__ __forceinline__ float block_sum(float v) {
   __shared__ float warps[kThreads / 32];
-#pragma unroll
-  for (int offset = 16; offset > 0; offset /= 2) v += __shfl_xor_sync(0xFFFFFFFFu, v, offset);
+  v = warp_sum(v);
   if (threadIdx.x % 32 == 0) warps[threadIdx.x / 32] = v;
   __syncthreads();
   float sum = 0;

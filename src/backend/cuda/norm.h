@@ -59,7 +59,7 @@ struct RowFactorArguments {
   int64_t cols;
 };
 
-/// rows[r] *= 1 / sqrt(sum(squares[r]) / cols + eps): what ProductInput lack.
+/// rows[r] *= 1 / sqrt(sum(squares[r]) / cols + eps): what a ProductInput lacks.
 void apply_row_factors(cudaStream_t stream, const RowFactorArguments& arguments);
 
 extern template void rms_norm(cudaStream_t, const RmsNormArguments<float>&);

@@ -9,10 +9,11 @@
 
 namespace bamba::backend::cuda {
 
-/// Eight levels of q4 from `first` on, a byte each: constants that device code can hold in registers.
-constexpr uint64_t q4_level_bytes(size_t first) {
+/// Eight levels of q4 from `first` on, `more` added to each, a byte each: constants that device code can hold in
+/// registers.
+constexpr uint64_t q4_level_bytes(size_t first, int more = 0) {
   uint64_t bytes = 0;
-  for (size_t i = 0; i < 8; ++i) bytes |= uint64_t{static_cast<uint8_t>(kQ4Levels[first + i])} << (8 * i);
+  for (size_t i = 0; i < 8; ++i) bytes |= uint64_t{static_cast<uint8_t>(kQ4Levels[first + i] + more)} << (8 * i);
   return bytes;
 }
 __device__ inline int q4_level(int code) {

@@ -52,6 +52,7 @@ void scan_recurrent(cudaStream_t stream, const ScanArguments<T>& arguments);
 /// Columns of a row whose squares are summed together, a group of fixed point too, and whether scan_recurrent() of a
 /// shape can do that.
 constexpr int kSquareColumns = 32;
+static_assert(kSquareColumns == kFixedGroup);
 bool scan_gates(const ScanShape& shape);
 
 /// The same function by blocks of 64 tokens, where the shape allows: bf16, d_head 64, d_state 64 or 128, chunk_size a

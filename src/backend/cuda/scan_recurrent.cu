@@ -11,6 +11,7 @@
 #include "backend/cuda/scan.h"
 #include "backend/cuda/scan_elements.cuh"
 #include "backend/cuda/scan_time_step.cuh"
+#include "backend/cuda/warp_sum.cuh"
 #include "base/str.h"
 
 namespace bamba::backend::cuda {
@@ -218,9 +219,7 @@ __global__ __launch_bounds__(kThreads, kRows <= 8 ? 3 : 1) void recurrent_kernel
       } else {
         *out = from_float<T>(norm_weight * u);
       }
-      float squares = u * u;
-#pragma unroll
-      for (int offset = 16; offset > 0; offset /= 2) squares += __shfl_xor_sync(0xFFFFFFFFu, squares, offset);
+      const float squares = warp_sum(u * u);
       if (threadIdx.x % 32 == 0) {
         args.squares[row * (shape.n_heads * shape.d_head / kSquareColumns) + own_column / kSquareColumns] = squares;
       }

@@ -12,16 +12,11 @@
 #include "backend/cuda/fixed_point.cuh"
 #include "backend/cuda/scan_elements.cuh"
 #include "backend/cuda/skinny_mma.h"
+#include "backend/cuda/warp_sum.cuh"
 
 namespace bamba::backend::cuda::skinny {
 
 constexpr int kConvWidth = 4;
-
-__device__ inline float warp_sum(float v) {
-#pragma unroll
-  for (int offset = 16; offset > 0; offset /= 2) v += __shfl_xor_sync(0xFFFFFFFFU, v, offset);
-  return v;
-}
 
 /// The factor that a row's norm left to this product; for a whole warp.
 __device__ inline float input_factor(const SkinnyParams& p, int row) {

@@ -34,8 +34,7 @@ static_assert(kFixedGroup * 128 * 128 < (1 << 22));
 //   kRowRoom                       1, 2 or 4: the most rows
 //   kGroupBlocks                   k32 blocks that share a group's scale
 //   kTerms                         a level is the sum of so many int8
-//   terms(raw, b, t, first, last)  term t of a thread's levels of a k32 block: inputs 8 t .. 8 t + 3, 8 t + 4 .. 8 t +
-//   7
+//   terms(raw, b, i, first, last)  term i of a thread's levels of a k32 block, four inputs each
 template <class Format, SkinnyEnd kEnd>
 __device__ inline void multiply_fixed_stage(const SkinnyParams& p, const unsigned char* stage, Sums<1>& sums) {
   using S = Shape<Format, 1>;
@@ -43,41 +42,33 @@ __device__ inline void multiply_fixed_stage(const SkinnyParams& p, const unsigne
   constexpr int kRoom = Format::kRowRoom;
   // Blocks whose sums share a fragment.
   constexpr int kTogether = kFixedRows / kRoom < kBlocks ? kFixedRows / kRoom : kBlocks;
-  const int lane = static_cast<int>(threadIdx.x) % 32;
-  const int warp = static_cast<int>(threadIdx.x) / 32;
-  const int warp_out = warp % kWarpsOut;
-  const int warp_k = warp / kWarpsOut;
-  const int row_in_eight = row_of(lane / 4);
-  const int t = lane % 4;
+  const StagePlace place;
   const unsigned char* inputs = stage + kWeightBytes;
   const unsigned char* scales = inputs + S::kActivationBytes;
   const auto* input_scales = reinterpret_cast<const float*>(scales + S::kScaleBytes);
   // Whose inputs the thread's column has, and whose sums are the thread's. Pairs that no block needs have zeros to sum,
   // of whichever scale.
-  const int in_pair = row_in_eight % kFixedRows;
+  const int in_pair = place.row % kFixedRows;
   const int own_turn = in_pair / kRoom;
-  const int in_row = in_pair % kRoom + row_in_eight / kFixedRows * kFixedRows;
+  const int in_row = in_pair % kRoom + place.row / kFixedRows * kFixedRows;
   const bool is_there = in_pair % kRoom < p.rows && own_turn < kTogether;
-  const int sum_pair = row_of(2 * t);
+  const int sum_pair = row_of(2 * place.t);
   const int sum_block = min(sum_pair / kRoom, kTogether - 1);
 
   typename Format::Raw raw[4];
-#pragma unroll
-  for (int i = 0; i < 4; ++i) {
-    raw[i] = Format::read(stage + (warp_out * 32 + 8 * i + row_in_eight) * kStageRowBytes, row_in_eight, warp_k, t);
-  }
+  place.template read<Format>(stage, raw);
 #pragma unroll
   for (int first = 0; first < kBlocks; first += kTogether) {
-    const int first_block = warp_k * kBlocks + first;
+    const int first_block = place.k * kBlocks + first;
     // Of the block that the thread's column is for.
     const int block = first_block + own_turn;
-    const int place = ((block % 4 * 2 + t / 2) ^ in_row) * 16 + t % 2 * 8;
+    const int chunk = ((block % 4 * 2 + place.t / 2) ^ in_row) * 16 + place.t % 2 * 8;
     const uint2 column =
-        is_there ? *reinterpret_cast<const uint2*>(inputs + block / 4 * S::kBoxBytes + in_row * kStageRowBytes + place)
+        is_there ? *reinterpret_cast<const uint2*>(inputs + block / 4 * S::kBoxBytes + in_row * kStageRowBytes + chunk)
                  : make_uint2(0, 0);
     float factors[4];
-    group_factors<Format::kStageGroups, kEnd>(scales, (first_block + sum_block) / Format::kGroupBlocks, warp_out,
-                                              row_in_eight, factors);
+    group_factors<Format::kStageGroups, kEnd>(scales, (first_block + sum_block) / Format::kGroupBlocks, place.out,
+                                              place.row, factors);
     const float input_scale = input_scales[sum_pair % kRoom * S::kInputGroups + first_block + sum_block];
 #pragma unroll
     for (float& factor : factors) factor *= input_scale;

@@ -39,31 +39,23 @@ __device__ inline void multiply_stage(const SkinnyParams& p, const unsigned char
                                       int tile, int chunk, Sums<kColumnTiles>& sums) {
   using S = Shape<Format, kColumnTiles>;
   constexpr int kFold = Format::kFoldBlocks;
-  const int lane = static_cast<int>(threadIdx.x) % 32;
-  const int warp = static_cast<int>(threadIdx.x) / 32;
-  const int warp_out = warp % kWarpsOut;
-  const int warp_k = warp / kWarpsOut;
-  const int row_in_eight = row_of(lane / 4);
-  const int t = lane % 4;
+  const StagePlace own;
   const unsigned char* activations = stage + kWeightBytes;
   const unsigned char* scales = activations + S::kActivationBytes;
 
   typename Format::Raw raw[4];
-#pragma unroll
-  for (int i = 0; i < 4; ++i) {
-    raw[i] = Format::read(stage + (warp_out * 32 + 8 * i + row_in_eight) * kStageRowBytes, row_in_eight, warp_k, t);
-  }
+  own.template read<Format>(stage, raw);
 #pragma unroll
   for (int first = 0; first < Format::kBlocks; first += kFold) {
     uint4 columns[kFold][kColumnTiles];
 #pragma unroll
     for (int f = 0; f < kFold; ++f) {
-      const int block = warp_k * Format::kBlocks + first + f;
+      const int block = own.k * Format::kBlocks + first + f;
       const unsigned char* box = activations + block / 2 * S::kBoxBytes;
-      const int place = ((block % 2 * 4 + t) ^ row_in_eight) * 16;
+      const int place = ((block % 2 * 4 + own.t) ^ own.row) * 16;
 #pragma unroll
       for (int n = 0; n < kColumnTiles; ++n) {
-        const int row = 8 * n + row_in_eight;
+        const int row = 8 * n + own.row;
         // Rows that are not there cost no time in shared memory.
         columns[f][n] =
             row < p.rows ? *reinterpret_cast<const uint4*>(box + row * kBoxRowBytes + place) : make_uint4(0, 0, 0, 0);
@@ -71,8 +63,8 @@ __device__ inline void multiply_stage(const SkinnyParams& p, const unsigned char
     }
     float factors[4];
     if constexpr (Format::kFolds) {
-      const int block = warp_k * Format::kBlocks + first;
-      Format::template factors<kEnd>(p, scales, warp_out, row_in_eight, block, tile, chunk, factors);
+      const int block = own.k * Format::kBlocks + first;
+      Format::template factors<kEnd>(p, scales, own.out, own.row, block, tile, chunk, factors);
     }
 #pragma unroll
     for (int m = 0; m < 2; ++m) {

@@ -4,6 +4,7 @@
 
 #include "backend/cuda/check.h"
 #include "backend/cuda/quantized_element.cuh"
+#include "backend/cuda/warp_sum.cuh"
 
 namespace bamba::backend::cuda {
 namespace {
@@ -12,12 +13,6 @@ constexpr int kThreads = 256;
 constexpr int kOutputs = 4;  // of a warp
 constexpr int kOutputsOfBlock = kThreads / 32 * kOutputs;
 constexpr int kManyRows = 8;
-
-__device__ float sum_of_warp(float value) {
-#pragma unroll
-  for (int distance = 16; distance > 0; distance /= 2) value += __shfl_xor_sync(0xFFFFFFFFU, value, distance);
-  return value;
-}
 
 __device__ void store(const SkinnyArguments& a, int64_t row, int64_t output, float value) {
   if (a.bias != nullptr) value += a.bias[output];
@@ -62,7 +57,7 @@ __global__ void __launch_bounds__(kThreads) skinny_plain_kernel(const __grid_con
     for (int o = 0; o < kOutputs; ++o) {
 #pragma unroll
       for (int r = 0; r < kRows; ++r) {
-        const float sum = sum_of_warp(sums[o][r]);
+        const float sum = warp_sum(sums[o][r]);
         if (lane == 0 && output0 + o < w.out && row0 + r < a.rows) {
           store(a, row0 + r, output0 + o, __fmul_rn(sum, row_scale<kKind>(w, output0 + o)));
         }

@@ -30,10 +30,13 @@ struct Q4Format : skinny::BytesFormat {
       *reinterpret_cast<uint32_t*>(table + (first + i) * kEntryBytes + lane * 4) = __shfl_sync(~0U, own, i);
     }
   }
-  /// A piece has 4 bytes of each of two groups.
-  __device__ static void decode(const Raw& raw, int b, const unsigned char* table, uint32_t (&pairs)[4]) {
+  /// Of a k32 block: a piece has 4 bytes of each of two groups.
+  __device__ static uint32_t codes_of(const Raw& raw, int b) {
     const uint2 piece = raw.piece[b / 2];
-    const uint32_t codes = b % 2 == 0 ? piece.x : piece.y;
+    return b % 2 == 0 ? piece.x : piece.y;
+  }
+  __device__ static void decode(const Raw& raw, int b, const unsigned char* table, uint32_t (&pairs)[4]) {
+    const uint32_t codes = codes_of(raw, b);
     const uint32_t lane = threadIdx.x % 32 * 4;
     // Byte 0 of an offset is the lane's, byte 1 the code's.
     const auto level = [&](uint32_t selector) {
@@ -51,14 +54,6 @@ struct Q4Format : skinny::BytesFormat {
   }
 };
 
-/// Eight levels from `first` on, `more` added to each.
-constexpr uint64_t level_bytes(size_t first, int more) {
-  uint64_t bytes = 0;
-  for (size_t i = 0; i < 8; ++i) {
-    bytes |= uint64_t{static_cast<uint8_t>(kQ4Levels[first + i] + more)} << (8 * i);
-  }
-  return bytes;
-}
 /// Does every byte have this sign bit?
 constexpr bool signs_are(uint64_t bytes, bool set) {
   return (bytes & 0x8080808080808080U) == (set ? 0x8080808080808080U : 0);
@@ -77,11 +72,10 @@ struct Q4FixedFormat : Q4Format {
   static constexpr int kTerms = 2;
 
   __device__ static void terms(const Raw& raw, int b, int term, uint32_t& first, uint32_t& last) {
-    constexpr uint64_t kLower = level_bytes(0, 0);
-    constexpr uint64_t kUpper = level_bytes(8, 1);
+    constexpr uint64_t kLower = q4_level_bytes(0);
+    constexpr uint64_t kUpper = q4_level_bytes(8, 1);
     static_assert(signs_are(kLower, true) && signs_are(kUpper, false));
-    const uint2 piece = raw.piece[b / 2];
-    const uint32_t codes = b % 2 == 0 ? piece.x : piece.y;
+    const uint32_t codes = codes_of(raw, b);
     const uint32_t next = codes >> 16;
     first = term == 0 ? permute(kLower, codes) : permute(kUpper, codes ^ 0x8888U);
     last = term == 0 ? permute(kLower, next) : permute(kUpper, next ^ 0x8888U);

@@ -72,6 +72,32 @@ struct SharedParts {
   }
 };
 
+/// What a thread has of a stage: outputs [32 out, 32 out + 32) of half k of its inputs, of which rows row + 8 i and, in
+/// each k32 block, inputs 8 t .. 8 t + 7.
+struct StagePlace {
+  int out;
+  int k;
+  int row;
+  int t;
+
+  __device__ StagePlace() {
+    const int lane = static_cast<int>(threadIdx.x) % 32;
+    const int warp = static_cast<int>(threadIdx.x) / 32;
+    out = warp % kWarpsOut;
+    k = warp / kWarpsOut;
+    row = row_of(lane / 4);
+    t = lane % 4;
+  }
+  /// Codes of the four rows.
+  template <class Format>
+  __device__ void read(const unsigned char* stage, typename Format::Raw (&raw)[4]) const {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      raw[i] = Format::read(stage + (out * 32 + 8 * i + row) * kStageRowBytes, row, k, t);
+    }
+  }
+};
+
 /// A unit of a block's run, and its stage.
 struct Cursor {
   int tile;
