@@ -17,6 +17,9 @@ namespace bamba::backend::cuda {
 /// Values that share a scale.
 constexpr int64_t kFixedGroup = 32;
 
+/// Most columns of rows that fixed_to_bf16() takes: it holds a row in 48 KB of shared memory, as bf16.
+constexpr int64_t kFixedMostCols = 24 * 1024;
+
 /// In device memory, [rows, cols] with cols a multiple of kFixedGroup.
 struct FixedRows {
   int8_t* high = nullptr;
@@ -32,7 +35,7 @@ struct FixedToBf16Arguments {
   __nv_bfloat16* out;  ///< [n_rows, cols], over the same memory
   int64_t out_stride;  ///< elements
   int64_t n_rows;
-  int64_t cols;
+  int64_t cols;  ///< at most kFixedMostCols
 };
 
 /// Rounds to bf16 in place.

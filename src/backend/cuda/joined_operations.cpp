@@ -28,7 +28,7 @@ bool decodes(std::span<const SequenceRows> sequences, int64_t rows) {
 
 FixedRows JoinedOperations::fixed(const Matrix& matrix, const LinearWeight* reader, CudaContext::Scratch scales) {
   if (reader == nullptr || matrix.element != Element::bf16 || matrix.rows > kFixedRows ||
-      matrix.cols % kFixedBoxInputs != 0 || matrix.stride % 8 != 0 ||
+      matrix.cols % kFixedBoxInputs != 0 || matrix.cols > kFixedMostCols || matrix.stride % 8 != 0 ||
       reinterpret_cast<uintptr_t>(matrix.data) % 16 != 0) {
     return {};
   }
