@@ -80,10 +80,7 @@ class ProfilingBackend final : public Backend {
   void embed(std::span<const int32_t> ids, const LinearWeight& table, Matrix out) override {
     timed("embed", embed_cost(table, out.rows), [&] { inner_->embed(ids, table, out); });
   }
-  void linear(Matrix in, std::span<const LinearOp> ops) override {
-    timed(
-        linear_name(ops), linear_costs(in, ops), [&] { inner_->linear(in, ops); }, arithmetic_of_products(in, ops));
-  }
+  void linear(Matrix in, std::span<const LinearOp> ops) override { linear_from({in}, ops); }
   void rms_norm(Matrix in, const float* weight, float eps, Matrix out) override {
     timed("rms_norm", rms_norm_cost(in.rows, in.cols, out.element), [&] { inner_->rms_norm(in, weight, eps, out); });
   }

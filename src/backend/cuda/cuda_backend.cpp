@@ -279,13 +279,10 @@ class CudaBackend final : public Backend {
   }
   ProductInput scan_gated_rms_norm(const ScanOp& scan, Matrix gate, const float* weight, float eps,
                                    const LinearWeight* reader) override {
-    ProductInput result;
-    if (scan.xbc.rows > 0 && element_ == Element::bf16 &&
-        joined_.scan_gated_rms_norm(scan_arguments<__nv_bfloat16>(scan), is_recurrent(scan), gate, weight, eps,
-                                    scan.out, reader, result)) {
-      return result;
+    if (!is_recurrent(scan) || !joined_.can_gate(scan)) {
+      return Backend::scan_gated_rms_norm(scan, gate, weight, eps, reader);
     }
-    return Backend::scan_gated_rms_norm(scan, gate, weight, eps, reader);
+    return joined_.scan_gated_rms_norm(scan, scan_arguments<__nv_bfloat16>(scan), gate, weight, eps, reader);
   }
   ProductInput gated_linear(const ProductInput& in, const LinearOp& gate, const LinearOp& up, Activation activation,
                             const LinearWeight* reader) override {

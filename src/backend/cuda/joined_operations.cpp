@@ -96,21 +96,24 @@ bool JoinedOperations::gated_linear(const ProductInput& in, const LinearOp& gate
   return true;
 }
 
-bool JoinedOperations::scan_gated_rms_norm(ScanArguments<__nv_bfloat16> scan, bool recurrent, Matrix gate,
-                                           const float* weight, float eps, Matrix out, const LinearWeight* reader,
-                                           ProductInput& result) {
-  if (!recurrent || !products_.joins(out.element, out.rows) || !scan_gates(scan.shape)) return false;
+bool JoinedOperations::can_gate(const ScanOp& scan) const {
+  return scan.out.rows > 0 && products_.joins(scan.out.element, scan.out.rows) && scan_gates(scan.shape);
+}
+
+ProductInput JoinedOperations::scan_gated_rms_norm(const ScanOp& scan, ScanArguments<__nv_bfloat16> arguments,
+                                                   Matrix gate, const float* weight, float eps,
+                                                   const LinearWeight* reader) {
+  const Matrix& out = scan.out;
   const int64_t parts = out.cols / kSquareColumns;
   auto* squares = static_cast<float*>(
       context_.scratch(CudaContext::gate_squares, static_cast<size_t>(out.rows * parts) * sizeof(float)));
-  scan.gate = as<__nv_bfloat16>(gate.data);
-  scan.gate_stride = gate.stride;
-  scan.norm_weight = weight;
-  scan.squares = squares;
-  scan.fixed_out = fixed(out, reader, CudaContext::gate_scales);
-  context_.queue.push(&scan_recurrent<__nv_bfloat16>, scan);
-  result = {out, squares, parts, eps, scan.fixed_out.scales};
-  return true;
+  arguments.gate = as<__nv_bfloat16>(gate.data);
+  arguments.gate_stride = gate.stride;
+  arguments.norm_weight = weight;
+  arguments.squares = squares;
+  arguments.fixed_out = fixed(out, reader, CudaContext::gate_scales);
+  context_.queue.push(&scan_recurrent<__nv_bfloat16>, arguments);
+  return {out, squares, parts, eps, arguments.fixed_out.scales};
 }
 
 }  // namespace bamba::backend::cuda

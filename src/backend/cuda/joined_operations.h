@@ -10,10 +10,10 @@
 
 namespace bamba::backend::cuda {
 
-/// The functions of Backend of the same names. Results that q8 or q4 weights read are in fixed point, of few rows. Each
-/// function returns false, having done nothing, where shapes or numbers of rows
-/// want the operations one by one. That depends on a model's shapes and on takes_few() alone, but for linear_conv(),
-/// whose bits are those of causal_conv().
+/// The functions of Backend of the same names. Results that q8 or q4 weights read are in fixed point, of few rows.
+/// Those that return bool return false, having done nothing, where shapes or numbers of rows want the operations one by
+/// one. That depends on a model's shapes and on LinearProducts::joins() alone, but for linear_conv(), whose bits are
+/// those of causal_conv().
 class JoinedOperations {
  public:
   JoinedOperations(CudaContext& context, OperationLists& lists, LinearProducts& products)
@@ -24,9 +24,11 @@ class JoinedOperations {
   bool linear_conv(const ProductInput& in, const LinearOp& op, int64_t first_column, const ConvOp& conv);
   bool gated_linear(const ProductInput& in, const LinearOp& gate, const LinearOp& up, Activation activation,
                     const LinearWeight* reader, ProductInput& result);
-  /// scan: the arguments without a gate.
-  bool scan_gated_rms_norm(ScanArguments<__nv_bfloat16> scan, bool recurrent, Matrix gate, const float* weight,
-                           float eps, Matrix out, const LinearWeight* reader, ProductInput& result);
+  /// Whether scan_gated_rms_norm() takes a recurrent scan.
+  bool can_gate(const ScanOp& scan) const;
+  /// arguments: the scan's, without a gate.
+  ProductInput scan_gated_rms_norm(const ScanOp& scan, ScanArguments<__nv_bfloat16> arguments, Matrix gate,
+                                   const float* weight, float eps, const LinearWeight* reader);
 
  private:
   /// Where results in `matrix`'s memory lie if `reader` multiplies fixed point; nowhere if it does not. scales: the

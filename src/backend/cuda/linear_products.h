@@ -33,8 +33,6 @@ class LinearProducts {
   /// Backend::complete.
   Matrix complete(const ProductInput& in);
 
-  /// Whether decoding's kernels multiply matrices of this element and number of rows.
-  bool takes_few(Element element, int64_t rows) const;
   /// Whether norms, convolutions and gates may be part of products.
   bool joins(Element element, int64_t rows) const;
   /// Whether they can be for all of these products, which is up to joined() then.
@@ -42,6 +40,8 @@ class LinearProducts {
   void joined(const ProductInput& in, std::span<const LinearOp> ops, const ProductEnds& ends);
 
  private:
+  /// Whether decoding's kernels multiply matrices of this element and number of rows.
+  bool takes_few(Element element, int64_t rows) const;
   /// Rows [first, first + in.rows) of all outs; ops that can share a launch do.
   void few_rows(const ProductInput& in, std::span<const LinearOp> ops, int64_t first, const ProductEnds& ends);
   void many_rows(Matrix in, const LinearOp& op);
