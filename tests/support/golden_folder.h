@@ -18,6 +18,16 @@
 
 namespace bamba::test {
 
+/// Where BAMBA_TEST_DEVICE says that tests run.
+inline RunOptions on_test_device(RunOptions options = {}) {
+  if (const char* device = std::getenv("BAMBA_TEST_DEVICE")) {
+    options.device = device;
+    // A small share of a GPU's memory, as there are many models.
+    if (options.device == "cuda") options.gpu_memory = size_t{1} << 30;
+  }
+  return options;
+}
+
 class GoldenFolder {
  public:
   explicit GoldenFolder(const std::string& name)
@@ -27,13 +37,8 @@ class GoldenFolder {
 
   /// All weights in f32: what the references were computed with.
   BambaForCausalLM load(RunOptions options = {}) const {
-    // Where the tests run; a small share of a GPU's memory, as there are many models.
-    if (const char* device = std::getenv("BAMBA_TEST_DEVICE")) {
-      options.device = device;
-      if (options.device == "cuda") options.gpu_memory = size_t{1} << 30;
-    }
     if (!options.weights) options.weights = WeightFormat::f32;
-    return BambaForCausalLM::from_pretrained(golden_path(name_), options);
+    return BambaForCausalLM::from_pretrained(golden_path(name_), on_test_device(options));
   }
 
   /// The cases of a kind; all kinds for "".
