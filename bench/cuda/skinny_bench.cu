@@ -1,8 +1,10 @@
 // Products of few rows at the shapes of Bamba-9B: how near they come to the speed of memory.
 #include <cuda_bf16.h>
 
+#include <algorithm>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "backend/cuda/quantized_weight.h"
 #include "backend/cuda/skinny.h"
@@ -78,8 +80,15 @@ Weight make_weight(WeightKind kind, const Shape& shape) {
   return weight;
 }
 
+/// Words of the command line, all of which a case's name has to contain.
+std::vector<std::string> wanted;
+
 void run(const char* name, WeightKind kind, const Shape& shape, cudaStream_t stream, const Memory& in,
          const Memory& out, void* workspace) {
+  const auto is_wanted = [](const std::string& label) {
+    return std::all_of(wanted.begin(), wanted.end(),
+                       [&](const std::string& word) { return label.find(word) != std::string::npos; });
+  };
   std::vector<Weight> weights;
   weights.push_back(make_weight(kind, shape));
   // Copies that together outgrow L2 several times.
@@ -87,6 +96,9 @@ void run(const char* name, WeightKind kind, const Shape& shape, cudaStream_t str
   while (weights.size() < copies) weights.push_back(make_weight(kind, shape));
   const bool f32 = kind == WeightKind::f32;
   const auto measure = [&](int64_t rows, bool overlap, bool fixed) {
+    const std::string label = std::string(name) + " " + shape.name + " rows " + std::to_string(rows) +
+                              (overlap ? " early" : "") + (fixed ? " fixed" : "");
+    if (!is_wanted(label)) return;
     SkinnyArguments a;
     a.in = in.get();
     a.in_element = f32 ? Element::f32 : Element::bf16;
@@ -126,15 +138,17 @@ void run(const char* name, WeightKind kind, const Shape& shape, cudaStream_t str
 }  // namespace
 }  // namespace bamba::bench
 
-int main() {
+/// Arguments: words that the names of the cases to run contain, such as q8 in_proj "rows 1" early fixed.
+int main(int argc, char** argv) {
   using namespace bamba::bench;
+  wanted.assign(argv + 1, argv + argc);
   cudaStream_t stream = nullptr;
   BAMBA_CUDA_CHECK(cudaStreamCreate(&stream));
   const Memory in = make(size_t{32} * 14336 * 4, true);
   const Memory out = make(size_t{32} * 128256 * 4, true);
   void* workspace = nullptr;
   BAMBA_CUDA_CHECK(cudaMalloc(&workspace, skinny_workspace_bytes()));
-  BAMBA_CUDA_CHECK(cudaMemset(workspace, 0, kSkinnyCounterBytes));
+  BAMBA_CUDA_CHECK(cudaMemset(workspace, 0, skinny_workspace_bytes()));
   BAMBA_CUDA_CHECK(cudaDeviceSynchronize());
   std::printf(
       "bytes of weights a second; 100 %% is %.1f TB/s; early: launched while the one before it runs; "

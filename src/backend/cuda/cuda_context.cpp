@@ -21,7 +21,7 @@ CudaContext::CudaContext(const CudaOptions& options)
       gemm(gemm_memory_.floats(), CublasGemm::kWorkspaceBytes),
       uploader(stream),
       pool(0) {
-  BAMBA_CUDA_CHECK(cudaMemsetAsync(skinny_.floats(), 0, kSkinnyCounterBytes, stream));
+  BAMBA_CUDA_CHECK(cudaMemsetAsync(skinny_.floats(), 0, skinny_workspace_bytes(), stream));
 }
 
 void* CudaContext::scratch(Scratch which, size_t bytes) {

@@ -106,6 +106,7 @@ void LinearProducts::fill(SkinnyArguments& few, const ProductInput& in, const Li
   few.bias = op.bias;
   few.accumulate = op.accumulate;
   few.workspace = context_.skinny_workspace();
+  few.exact = bit_exact_;
   // Fetches its first weights while the kernels before it run.
   few.overlap_previous = true;
 }

@@ -17,7 +17,7 @@ int multiprocessors() {
   int count = 0;
   BAMBA_CUDA_CHECK(cudaGetDevice(&device));
   BAMBA_CUDA_CHECK(cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device));
-  return std::min(count, static_cast<int>(kSkinnyCounterBytes / sizeof(int)) / kSkinnyWarps);
+  return count;
 }
 
 constexpr int64_t divide_up(int64_t value, int64_t divisor) {
@@ -119,8 +119,10 @@ SkinnyParams params_of(const SkinnyArguments* products, int count, bool gated, A
           : a.norm.weight != nullptr  ? SkinnyEnd::norm
           : a.conv.windows != nullptr ? SkinnyEnd::convolution
                                       : SkinnyEnd::plain;
-  if (a.rows > kJoinedRows && (p.end != SkinnyEnd::plain || a.in_norm.squares != nullptr)) {
-    fail(ErrorCode::internal, "a product of ", a.rows, " rows with a norm, a convolution or a gate");
+  const bool joins = p.end != SkinnyEnd::plain || a.in_norm.squares != nullptr;
+  if (joins && (a.rows > kJoinedRows || a.exact)) {
+    fail(ErrorCode::internal, "a product of ", a.rows, " rows", a.exact ? ", exact," : "",
+         " with a norm, a convolution or a gate");
   }
   p.activation = activation;
   p.in_norm = a.in_norm;
@@ -143,8 +145,8 @@ SkinnyParams params_of(const SkinnyArguments* products, int count, bool gated, A
   }
   p.rows = static_cast<int>(a.rows);
   p.early = a.overlap_previous;
-  p.counters = static_cast<int*>(a.workspace);
-  p.partials = reinterpret_cast<float*>(static_cast<std::byte*>(a.workspace) + kSkinnyCounterBytes);
+  p.exact = a.exact;
+  p.partials = static_cast<float*>(a.workspace);
   return p;
 }
 
@@ -164,7 +166,7 @@ void launch_mma(cudaStream_t stream, WeightKind kind, const SkinnyParams& params
 }  // namespace
 
 size_t skinny_workspace_bytes() {
-  return kSkinnyCounterBytes + static_cast<size_t>(multiprocessors()) * 2 * kSkinnyRows * kSkinnyTile * sizeof(float);
+  return static_cast<size_t>(multiprocessors()) * kSkinnyRows * kSkinnyTile * sizeof(float);
 }
 
 SkinnyPlan plan_skinny(int64_t tiles, int64_t in, int64_t chunk_inputs, int multiprocessors) {
@@ -214,10 +216,11 @@ void skinny_linear(cudaStream_t stream, const SkinnyArguments& a) {
 
 bool skinny_share(const SkinnyArguments& a, const SkinnyArguments& b) {
   return skinny_is_fast(a) && skinny_is_fast(b) && a.in == b.in && a.in_stride == b.in_stride && a.rows == b.rows &&
-         a.workspace == b.workspace && a.overlap_previous == b.overlap_previous && a.weight.in == b.weight.in &&
-         a.in_norm.squares == b.in_norm.squares && a.fixed_in.scales == b.fixed_in.scales && a.norm.weight == nullptr &&
-         b.norm.weight == nullptr && a.conv.windows == nullptr && b.conv.windows == nullptr &&
-         a.weight.kind == b.weight.kind && (a.weight.block_scales == nullptr) == (b.weight.block_scales == nullptr);
+         a.workspace == b.workspace && a.exact == b.exact && a.overlap_previous == b.overlap_previous &&
+         a.weight.in == b.weight.in && a.in_norm.squares == b.in_norm.squares &&
+         a.fixed_in.scales == b.fixed_in.scales && a.norm.weight == nullptr && b.norm.weight == nullptr &&
+         a.conv.windows == nullptr && b.conv.windows == nullptr && a.weight.kind == b.weight.kind &&
+         (a.weight.block_scales == nullptr) == (b.weight.block_scales == nullptr);
 }
 
 void skinny_linears(cudaStream_t stream, const SkinnyList& list) {

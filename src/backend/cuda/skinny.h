@@ -3,17 +3,17 @@
 //   out[r, o] = sum_k in[r, k] * weight[o, k]  (+ bias[o])  (+ out[r, o] when accumulating)
 //
 // Two paths:
-//   mma    bf16 activations, up to kSkinnyRows rows: tensor cores with f32 accumulation, for any number of rows, so
-//   that
-//          a row's bits do not depend on how many there are. Weights keep their exact values, but for the row and group
-//          scales of quantized formats, which multiply f32 sums instead.
+//   mma    bf16 activations, up to kSkinnyRows rows: tensor cores with f32 accumulation, for any number of rows. The
+//          weights' values stay exact, but for the row and group scales of quantized formats, which multiply f32 sums
+//          instead.
 //   plain  everything else: f32 activations (with FP32 multiply-adds only: the mode for checking), any alignment, any
 //          number of rows. At memory speed for one row; from about 8 rows on, arithmetic limits it.
 //
 // Determinism: on either path a row's result depends on that row, the shape and format of the weight and of those that
-// share its launch, and the GPU's number of multiprocessors alone. No float is added atomically; the partial sums of
-// outputs whose inputs several blocks share are added in the order of the inputs, by the block that comes last,
-// whichever it is.
+// share its launch, and the GPU's number of multiprocessors. On the mma path it also depends on whether there are more
+// than 8 rows, unless that is ruled out (SkinnyArguments::exact), and with inputs in fixed point on how many there are.
+// No float is added atomically; where several blocks share an output's inputs, the one that has the first adds up the
+// others' sums in the order of the inputs.
 #pragma once
 
 #include <cuda_bf16.h>
@@ -89,6 +89,9 @@ struct SkinnyArguments {
   bool accumulate = false;
   void* workspace =
       nullptr;  ///< skinny_workspace_bytes(), aligned to 256; not shared by calls that may overlap in time
+  /// On the mma path, with inputs that are not fixed point: a row's bits do not depend on the number of rows. Slower
+  /// for few.
+  bool exact = false;
   /// Launches with programmatic stream serialization: the kernel may begin, and fetch its first weights, while the
   /// kernel before it in the stream still runs. It reads `in` and writes only after that one has completed. (It
   /// lets its own successor begin early in any case, which has no effect on one that was not launched so.)
@@ -108,10 +111,9 @@ struct SkinnyArguments {
 /// Inputs that fixed point comes by.
 constexpr int kFixedBoxInputs = 128;
 
-/// Bytes of workspace that serve every call on the current device. The first kSkinnyCounterBytes must be zero before
-/// the first call; calls leave them zero.
+/// Bytes of workspace that serve every call on the current device. They must be zero before the first call; calls leave
+/// them zero.
 size_t skinny_workspace_bytes();
-constexpr size_t kSkinnyCounterBytes = 8192;
 
 /// Whether skinny_linear takes the mma path: bf16 activations at addresses and strides of 16 bytes, bf16, fp8, q8 or q4
 /// weights aligned likewise (fp8: a multiple of 16 inputs, others of 8), at most kSkinnyRows rows.

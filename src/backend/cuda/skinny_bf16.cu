@@ -6,6 +6,7 @@ namespace {
 
 struct Bf16Format {
   static constexpr int kStageInputs = stage_inputs(WeightKind::bf16);
+  static constexpr int kTeams = 2;
   static constexpr int kBlocks = 1;
   static constexpr int kFoldBlocks = 1;
   static constexpr int kStageGroups = stage_groups(WeightKind::bf16);

@@ -22,8 +22,15 @@ constexpr int kConvWidth = 4;
 __device__ inline float input_factor(const SkinnyParams& p, int row) {
   if (p.in_norm.squares == nullptr) return 1.0f;
   const float* squares = p.in_norm.squares + int64_t{row} * p.in_norm.parts;
+  constexpr int kAtOnce = 8;  // under way together
   float sum = 0;
-  for (int i = static_cast<int>(threadIdx.x) % 32; i < p.in_norm.parts; i += 32) sum += __ldcg(squares + i);
+  for (int i = static_cast<int>(threadIdx.x) % 32; i < p.in_norm.parts; i += 32 * kAtOnce) {
+    float part[kAtOnce];
+#pragma unroll
+    for (int k = 0; k < kAtOnce; ++k) part[k] = i + 32 * k < p.in_norm.parts ? __ldcg(squares + i + 32 * k) : 0.0f;
+#pragma unroll
+    for (const float each : part) sum += each;
+  }
   return 1.0f / sqrtf(warp_sum(sum) / static_cast<float>(p.inputs) + p.in_norm.eps);
 }
 
@@ -47,18 +54,14 @@ __device__ inline bool is_convolved(const SkinnyParams& p, int tile) {
   return channel >= 0 && channel < p.conv.channels;
 }
 
-/// What a step of the convolution reads besides the product: for four channels of a row.
-struct ConvStep {
+/// What a step of the convolution reads besides the product, for four channels: what all rows share, and a row's.
+struct ConvTaps {
   float taps[kConvWidth][4];
   float bias[4];
-  float inputs[kConvWidth - 1][4];  // the newest of the window, oldest first
 
-  __device__ void load(const SkinnyConv& conv, int row, int channel) {
-    const float* window = conv.windows[row] + channel;
+  __device__ void load(const SkinnyConv& conv, int channel) {
 #pragma unroll
     for (int k = 0; k < kConvWidth; ++k) load_vector(conv.weight + k * conv.channels + channel, taps[k]);
-#pragma unroll
-    for (int k = 1; k < kConvWidth; ++k) load_vector(window + k * conv.channels, inputs[k - 1]);
     if (conv.bias != nullptr) {
       load_vector(conv.bias + channel, bias);
     } else {
@@ -66,17 +69,27 @@ struct ConvStep {
       for (float& b : bias) b = 0;
     }
   }
+};
+struct ConvRow {
+  float inputs[kConvWidth - 1][4];  // the newest of the window, oldest first
+
+  __device__ void load(const SkinnyConv& conv, int row, int channel) {
+    const float* window = conv.windows[row] + channel;
+#pragma unroll
+    for (int k = 1; k < kConvWidth; ++k) load_vector(window + k * conv.channels, inputs[k - 1]);
+  }
   /// The same sums in the same order as causal_conv()'s.
-  __device__ void finish(const SkinnyConv& conv, int row, int channel, float (&v)[4]) const {
+  __device__ void finish(const SkinnyConv& conv, const ConvTaps& shared, int row, int channel,
+                         const float (&v)[4]) const {
     float newest[4];
     float sums[4];
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       newest[i] = __bfloat162float(__float2bfloat16_rn(v[i]));
-      sums[i] = bias[i];
+      sums[i] = shared.bias[i];
 #pragma unroll
-      for (int k = 0; k < kConvWidth - 1; ++k) sums[i] = fmaf(taps[k][i], inputs[k][i], sums[i]);
-      sums[i] = activate<__nv_bfloat16>(fmaf(taps[kConvWidth - 1][i], newest[i], sums[i]), conv.activation);
+      for (int k = 0; k < kConvWidth - 1; ++k) sums[i] = fmaf(shared.taps[k][i], inputs[k][i], sums[i]);
+      sums[i] = activate<__nv_bfloat16>(fmaf(shared.taps[kConvWidth - 1][i], newest[i], sums[i]), conv.activation);
     }
     float* window = conv.windows[row] + channel;
 #pragma unroll
@@ -115,7 +128,13 @@ template <SkinnyEnd kEnd>
 struct EndInputs {};
 template <>
 struct EndInputs<SkinnyEnd::convolution> {
-  ConvStep step;
+  ConvRow conv;
+};
+template <SkinnyEnd kEnd>
+struct EndConstants {};
+template <>
+struct EndConstants<SkinnyEnd::convolution> {
+  ConvTaps conv;
 };
 
 /// A lane's four outputs of a tile: what all rows share of their end, fetched before it is needed.
@@ -133,6 +152,7 @@ struct TileEnd {
   float scale[4];
   float bias[4];
   float norm_weight[kNorm ? 4 : 1];
+  EndConstants<kEnd> constants;
 
   /// What a row's outputs take besides their sum.
   struct Before {
@@ -151,6 +171,9 @@ struct TileEnd {
       scale[i] = part.row_scales != nullptr && i < count ? part.row_scales[output + i] : 1.0f;
       bias[i] = part.bias != nullptr && i < count ? part.bias[output + i] : 0.0f;
       if constexpr (kNorm) norm_weight[i] = i < count ? p.norm.weight[output + i] : 0.0f;
+    }
+    if constexpr (kConvolution) {
+      if (is_convolved(p, tile)) constants.conv.load(p.conv, output - p.conv.first);
     }
   }
 
@@ -180,7 +203,7 @@ struct TileEnd {
     }
     result.residual = make_float4(v[0], v[1], v[2], v[3]);
     if constexpr (kConvolution) {
-      if (is_convolved(p, tile)) result.inputs.step.load(p.conv, row, output - p.conv.first);
+      if (is_convolved(p, tile)) result.inputs.conv.load(p.conv, row, output - p.conv.first);
     }
     return result;
   }
@@ -198,7 +221,7 @@ struct TileEnd {
     }
     if constexpr (kConvolution) {
       if (is_convolved(p, tile)) {
-        before.inputs.step.finish(p.conv, row, output - p.conv.first, v);
+        before.inputs.conv.finish(p.conv, constants.conv, row, output - p.conv.first, v);
         return;
       }
     }

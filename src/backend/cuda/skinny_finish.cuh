@@ -3,8 +3,8 @@
 
 #include <cuda_bf16.h>
 
-#include <cuda/atomic>
-
+#include "backend/cuda/bulk_copy.cuh"
+#include "backend/cuda/shared_sums.cuh"
 #include "backend/cuda/skinny_ends.cuh"
 #include "backend/cuda/skinny_mma.h"
 
@@ -17,11 +17,6 @@ constexpr int kPadded = kSkinnyTile + 8;  // keeps fragments in different banks
 /// The row, of eight, that a fragment's index stands for: g with its three bits in the other order.
 __device__ constexpr int row_of(int g) {
   return (g & 1) << 2 | (g & 2) | g >> 2;
-}
-
-/// All warps that multiply.
-__device__ inline void meet() {
-  asm volatile("bar.sync 1, %0;" ::"n"(kWarpsOut * kWarpsK * 32) : "memory");
 }
 
 /// Sums of a warp: [outputs 16 m + row_of(g) (+ 8)][rows 8 n + row_of(2 t (+ 1))] as mma leaves them.
@@ -54,128 +49,152 @@ struct Sums {
   }
 };
 
-/// Where the sums of the warps that share outputs meet.
-template <int kMaxRows>
-struct Meeting {
-  static constexpr int kBytes = kMaxRows * kPadded * 4;
-
-  /// The block's sums: [row][output]. is_first: nobody reads those of a tile before.
-  template <int kColumnTiles>
-  static __device__ void gather(float* meeting, bool is_first, Sums<kColumnTiles>& sums) {
-    static_assert(kWarpsK == 2);
-    const int thread = static_cast<int>(threadIdx.x);
-    const int lane = thread % 32;
-    const int warp_out = thread / 32 % kWarpsOut;
-    const int warp_k = thread / 32 / kWarpsOut;
-    const auto place = [&](int output, int row) -> float& { return meeting[row * kPadded + warp_out * 32 + output]; };
-    if (!is_first) meet();
-    if (warp_k == 1) sums.each(lane, [&](float v, int o, int row) { place(o, row) = v; });
-    meet();
-    // Each thread writes where it alone has read.
-    if (warp_k == 0) sums.each(lane, [&](float v, int o, int row) { place(o, row) += v; });
-    meet();
-  }
-  static __device__ float4 at(const float* meeting, int row, int output) {
-    return *reinterpret_cast<const float4*>(meeting + row * kPadded + output);
-  }
-};
-
-/// Each warp ends rows of its own: row w, w + kRowsAtOnce, ... of warp w.
-constexpr int kRowsAtOnce = kSkinnyWarps;
-template <int kColumnTiles>
-constexpr int kFinishRounds = (8 * kColumnTiles + kRowsAtOnce - 1) / kRowsAtOnce;
-
-/// input_factor() of the rows that the warp ends.
-template <int kColumnTiles>
-struct RowFactors {
-  float value[kFinishRounds<kColumnTiles>];
-
-  __device__ void load(const SkinnyParams& p) {
-#pragma unroll
-    for (int i = 0; i < kFinishRounds<kColumnTiles>; ++i) {
-      const int row = static_cast<int>(threadIdx.x) / 32 + i * kRowsAtOnce;
-      value[i] = kColumnTiles == 1 && row < p.rows ? input_factor(p, row) : 1.0f;
-    }
-  }
-};
-
-/// The tile's sums of all warps -> results, or partial sums where other blocks have a part in the tile's inputs. A warp
-/// takes a row's 128 outputs at a time, those without a row go on at once. Everything that a thread reads from memory
-/// is under way together: the ring of stages covers one wait, not one for each row.
-template <int kColumnTiles, SkinnyEnd kEnd>
-__device__ inline void finish_tile(const SkinnyParams& p, int tile, bool is_first, float* meeting,
-                                   const RowFactors<kColumnTiles>& factors, Sums<kColumnTiles>& sums) {
-  constexpr int kMaxRows = 8 * kColumnTiles;
-  constexpr int kRounds = kFinishRounds<kColumnTiles>;
-  using Meets = Meeting<kMaxRows>;
-  using End = TileEnd<kEnd>;
-  const int warp = static_cast<int>(threadIdx.x) / 32;
-  if (warp >= p.rows) {
-    Meets::gather(meeting, is_first, sums);
-    return;
-  }
-  const int lane = static_cast<int>(threadIdx.x) % 32;
-  const int column = lane * 4;
-  const End end(p, tile, column);
-  const auto for_each_row = [&](auto function) {
-#pragma unroll
-    for (int i = 0; i < kRounds; ++i) {
-      const int row = warp + i * kRowsAtOnce;
-      if (row < p.rows) function(i, row);
-    }
-  };
-  typename End::Before before[kRounds];
-  for_each_row([&](int i, int row) { before[i] = end.before(row); });
-  Meets::gather(meeting, is_first, sums);
-
-  const int per_block = p.plan.per_block;
-  const int chunks = p.plan.chunks;
-  const int first_block = tile * chunks / per_block;
-  const int last_block = (tile * chunks + chunks - 1) / per_block;
-  if (first_block == last_block) {
-    for_each_row([&](int i, int row) { end.store(row, Meets::at(meeting, row, column), factors.value[i], before[i]); });
-    return;
-  }
-
-  constexpr int kSlot = kMaxRows * kSkinnyTile;
-  // A block's first tile and its last: tiles between them are its own.
-  const auto slot = [&](int b, int row) {
-    const int which = 2 * b + (b * per_block / chunks != tile ? 1 : 0);
-    return reinterpret_cast<float4*>(p.partials + which * kSlot + row * kSkinnyTile + column);
-  };
-  for_each_row([&](int, int row) { *slot(static_cast<int>(blockIdx.x), row) = Meets::at(meeting, row, column); });
-  __syncwarp();
-  int is_last = 0;
-  if (lane == 0) {
-    // The first block of a shared tile is first of no other, so it names the counters, one for each warp's rows. What
-    // the warp's lanes wrote before they met is there for whoever counts after it.
-    const ::cuda::atomic_ref<int, ::cuda::thread_scope_device> counter(p.counters[first_block * kRowsAtOnce + warp]);
-    is_last = counter.fetch_add(1, ::cuda::memory_order_acq_rel) == last_block - first_block;
-    if (is_last) counter.store(0, ::cuda::memory_order_relaxed);
-  }
-  if (!__shfl_sync(0xFFFFFFFFU, is_last, 0)) return;
-  __syncwarp();
-  constexpr int kAtOnce = kRounds == 1 ? 4 : kRounds == 2 ? 3 : 2;  // blocks
-  float4 totals[kRounds] = {};
-#pragma unroll 1
-  for (int b = first_block; b <= last_block; b += kAtOnce) {
-    float4 shares[kAtOnce][kRounds];
-#pragma unroll
-    for (int k = 0; k < kAtOnce; ++k) {
-      for_each_row([&](int i, int row) {
-        shares[k][i] = b + k <= last_block ? __ldcg(slot(b + k, row)) : make_float4(0, 0, 0, 0);
-      });
-    }
-#pragma unroll
-    for (int k = 0; k < kAtOnce; ++k) {
-      for_each_row([&](int i, int) {
-        float4& total = totals[i];
-        const float4& share = shares[k][i];
-        total = make_float4(total.x + share.x, total.y + share.y, total.z + share.z, total.w + share.w);
-      });
-    }
-  }
-  for_each_row([&](int i, int row) { end.store(row, totals[i], factors.value[i], before[i]); });
+__device__ inline float4 sum_of(const float4& a, const float4& b) {
+  return make_float4(a.x + b.x, a.y + b.y, a.z + b.z, a.w + b.w);
 }
+
+/// Where the sums of the warps that share outputs meet: kGroups of kWarpsOut warps side by side, for kRoom rows. Those
+/// who end rows wait for all, the others go on. A block's tiles are told by their number, its turn.
+template <int kGroups, int kRoom>
+class Meeting {
+ public:
+  static constexpr int kBytes = kGroups * kRoom * kPadded * 4 + 2 * static_cast<int>(sizeof(CopyBarrier));
+
+  __device__ explicit Meeting(unsigned char* memory)
+      : written_(reinterpret_cast<CopyBarrier*>(memory)),
+        read_(written_ + 1),
+        sums_(reinterpret_cast<float*>(memory + 2 * sizeof(CopyBarrier))) {}
+  /// By one thread, before others use it.
+  __device__ void start(int readers) const {
+    written_->start(kGroups * kWarpsOut);
+    read_->start(readers);
+  }
+  /// A warp's sums.
+  template <int kColumnTiles>
+  __device__ void write(int turn, Sums<kColumnTiles>& own) const {
+    const int lane = static_cast<int>(threadIdx.x) % 32;
+    const int warp = static_cast<int>(threadIdx.x) / 32;
+    float* const to = sums_ + warp / kWarpsOut * (kRoom * kPadded) + warp % kWarpsOut * 32;
+    read_->wait((turn & 1) ^ 1);
+    own.each(lane, [&](float v, int output, int row) {
+      if (row < kRoom) to[row * kPadded + output] = v;
+    });
+    __syncwarp();
+    if (lane == 0) written_->arrive();
+  }
+  /// Until all have written.
+  __device__ void wait(int turn) const { written_->wait(turn & 1); }
+  /// The block's sums of four outputs.
+  __device__ float4 at(int row, int output) const {
+    float4 total = part(0, row, output);
+#pragma unroll
+    for (int g = 1; g < kGroups; ++g) total = sum_of(total, part(g, row, output));
+    return total;
+  }
+  /// By each warp that waited, when it has read what it needs.
+  __device__ void leave() const {
+    __syncwarp();
+    if (threadIdx.x % 32 == 0) read_->arrive();
+  }
+
+ private:
+  __device__ float4 part(int group, int row, int output) const {
+    return *reinterpret_cast<const float4*>(sums_ + (group * kRoom + row) * kPadded + output);
+  }
+
+  CopyBarrier* written_;
+  CopyBarrier* read_;
+  float* sums_;  // [kGroups][kRoom][kPadded]
+};
+
+/// A warp that ends tiles: rows `index`, index + kCount, ... of kMaxRows, 128 outputs of a row at a time.
+template <int kMaxRows, int kCount, SkinnyEnd kEnd, class Meets>
+class Finisher {
+  static constexpr int kRows = (kMaxRows + kCount - 1) / kCount;
+  // Rows whose memory is read together.
+  static constexpr int kAtOnce = kRows < 2 ? kRows : kMaxRows > 16 ? 4 : 2;
+
+ public:
+  __device__ Finisher(const SkinnyParams& params, const Meets& meeting, int index)
+      : p_(params), meeting_(meeting), shared_(params.partials), index_(index) {}
+
+  __device__ bool has_rows() const { return index_ < p_.rows; }
+  /// Once the kernels before this one have ended.
+  __device__ void load_factors() {
+#pragma unroll
+    for (int i = 0; i < kRows; ++i) {
+      const int row = index_ + i * kCount;
+      factors_[i] = row < p_.rows ? input_factor(p_, row) : 1.0f;
+    }
+  }
+  /// The block's tile number `turn`: its sums of all warps -> results, or to the block that began the tile. What is
+  /// read from memory comes while the tile is still computed.
+  __device__ void end_tile(int tile, int turn) const {
+    const int column = static_cast<int>(threadIdx.x) % 32 * 4;
+    const auto block = static_cast<int>(blockIdx.x);
+    if (block * p_.plan.per_block > tile * p_.plan.chunks) {
+      meeting_.wait(turn);
+      for (int row = index_; row < p_.rows; row += kCount) shared_.send(row, column, meeting_.at(row, column));
+    } else {
+      const TileEnd<kEnd> end(p_, tile, column);
+#pragma unroll
+      for (int first = 0; first < kRows; first += kAtOnce) {
+        if (index_ + first * kCount < p_.rows) end_rows(end, tile, turn, column, first);
+      }
+    }
+    meeting_.leave();
+  }
+
+ private:
+  __device__ void end_rows(const TileEnd<kEnd>& end, int tile, int turn, int column, int first) const {
+    typename TileEnd<kEnd>::Before before[kAtOnce];
+    float4 totals[kAtOnce];
+    const auto for_each_row = [&](auto function) {
+#pragma unroll
+      for (int i = 0; i < kAtOnce; ++i) {
+        const int row = index_ + (first + i) * kCount;
+        if (row < p_.rows) function(i, row);
+      }
+    };
+    for_each_row([&](int i, int row) { before[i] = end.before(row); });
+    add_up_others(tile, column, first, totals);
+    meeting_.wait(turn);
+    for_each_row([&](int i, int row) {
+      end.store(row, sum_of(meeting_.at(row, column), totals[i]), factors_[first + i], before[i]);
+    });
+  }
+  /// The sums of the tile's other blocks.
+  __device__ void add_up_others(int tile, int column, int first, float4 (&totals)[kAtOnce]) const {
+    constexpr int kBlocks = kAtOnce > 1 ? 2 : 4;  // together
+    for (float4& total : totals) total = make_float4(0, 0, 0, 0);
+    const int block = static_cast<int>(blockIdx.x);
+    const int last = (tile * p_.plan.chunks + p_.plan.chunks - 1) / p_.plan.per_block;
+#pragma unroll 1
+    for (int b = block + 1; b <= last; b += kBlocks) {
+      float4 shares[kBlocks][kAtOnce];
+      const auto for_each = [&](auto function) {
+#pragma unroll
+        for (int k = 0; k < kBlocks; ++k) {
+#pragma unroll
+          for (int i = 0; i < kAtOnce; ++i) {
+            const int row = index_ + (first + i) * kCount;
+            if (b + k <= last && row < p_.rows) function(b + k, row, shares[k][i], totals[i]);
+          }
+        }
+      };
+      for_each([&](int other, int row, float4& share, float4&) { share = shared_.peek(other, row, column); });
+      for_each([&](int other, int row, float4& share, float4& total) {
+        shared_.take(other, row, column, share);
+        total = sum_of(total, share);
+      });
+    }
+  }
+
+  const SkinnyParams& p_;
+  const Meets& meeting_;
+  SharedSums<kMaxRows> shared_;
+  int index_;
+  float factors_[kRows];
+};
 
 }  // namespace bamba::backend::cuda::skinny

@@ -30,80 +30,118 @@ constexpr float kIntegerBase = 12582912.0f;
 constexpr int kIntegerBaseBits = 0x4B400000;
 static_assert(kFixedGroup * 128 * 128 < (1 << 22));
 
-// What a format provides, besides what skinny_ring.cuh says:
+/// Keeps a value in a register: the compiler does not know how to compute it again.
+__device__ inline void keep(uint32_t& value) {
+  asm volatile("" : "+r"(value));
+}
+
+// What a format provides, besides what skinny_shape.cuh says:
 //   kRowRoom                       1, 2 or 4: the most rows
 //   kGroupBlocks                   k32 blocks that share a group's scale
 //   kTerms                         a level is the sum of so many int8
-//   terms(raw, b, i, first, last)  term i of a thread's levels of a k32 block, four inputs each
-template <class Format, SkinnyEnd kEnd>
-__device__ inline void multiply_fixed_stage(const SkinnyParams& p, const unsigned char* stage, Sums<1>& sums) {
-  using S = Shape<Format, 1>;
-  constexpr int kBlocks = Format::kBlocks;
-  constexpr int kRoom = Format::kRowRoom;
-  // Blocks whose sums share a fragment.
-  constexpr int kTogether = kFixedRows / kRoom < kBlocks ? kFixedRows / kRoom : kBlocks;
-  const StagePlace place;
-  const unsigned char* inputs = stage + kWeightBytes;
-  const unsigned char* scales = inputs + S::kActivationBytes;
-  const auto* input_scales = reinterpret_cast<const float*>(scales + S::kScaleBytes);
-  // Whose inputs the thread's column has, and whose sums are the thread's. Pairs that no block needs have zeros to sum,
-  // of whichever scale.
-  const int in_pair = place.row % kFixedRows;
-  const int own_turn = in_pair / kRoom;
-  const int in_row = in_pair % kRoom + place.row / kFixedRows * kFixedRows;
-  const bool is_there = in_pair % kRoom < p.rows && own_turn < kTogether;
-  const int sum_pair = row_of(2 * place.t);
-  const int sum_block = min(sum_pair / kRoom, kTogether - 1);
+//   Tables                         what terms() looks up, kept in registers
+//   terms(tables, raw, b, i, first, last)  term i of a thread's levels of a k32 block, four inputs each
 
-  typename Format::Raw raw[4];
-  place.template read<Format>(stage, raw);
+/// A thread's part in every stage.
+template <class Format, SkinnyEnd kEnd>
+class FixedMultiplier {
+  using S = Shape<Format, 1, Format::kRowRoom, 1>;  // stages are those of any number of teams
+  static constexpr int kBlocks = Format::kBlocks;
+  static constexpr int kRoom = Format::kRowRoom;
+  // Blocks whose sums share a fragment.
+  static constexpr int kTogether = kFixedRows / kRoom < kBlocks ? kFixedRows / kRoom : kBlocks;
+  static constexpr int kGroupPitch = kEnd == SkinnyEnd::gated ? kGatedTile : kSkinnyTile;
+
+ public:
+  __device__ explicit FixedMultiplier(const SkinnyParams& p)
+      : tables_((threadIdx.x + static_cast<unsigned>(p.rows)) >> 16) {
+    const StagePlace place;
 #pragma unroll
-  for (int first = 0; first < kBlocks; first += kTogether) {
-    const int first_block = place.k * kBlocks + first;
-    // Of the block that the thread's column is for.
-    const int block = first_block + own_turn;
-    const int chunk = ((block % 4 * 2 + place.t / 2) ^ in_row) * 16 + place.t % 2 * 8;
-    const uint2 column =
-        is_there ? *reinterpret_cast<const uint2*>(inputs + block / 4 * S::kBoxBytes + in_row * kStageRowBytes + chunk)
-                 : make_uint2(0, 0);
-    float factors[4];
-    group_factors<Format::kStageGroups, kEnd>(scales, (first_block + sum_block) / Format::kGroupBlocks, place.out,
-                                              place.row, factors);
-    const float input_scale = input_scales[sum_pair % kRoom * S::kInputGroups + first_block + sum_block];
+    for (int i = 0; i < Format::kPieces; ++i) codes_[i] = place.template offset<Format>(i);
+    // Whose inputs the thread's column has, and whose sums are the thread's. Pairs that no block needs have zeros to
+    // sum, of whichever scale.
+    const int in_pair = place.row % kFixedRows;
+    const int half = place.row / kFixedRows * kFixedRows;
+    const int first_block = place.k * kBlocks;
 #pragma unroll
-    for (float& factor : factors) factor *= input_scale;
-    int part[2][4];
+    for (int b = 0; b < kBlocks; ++b) {
+      // Zeros are what the copy engine puts in place of rows that are not there: the last one's, with room for fewer.
+      const bool own = kTogether == 1 || in_pair / kRoom == b % kTogether;
+      const int row = half + (own ? in_pair % kRoom : kFixedRows - 1);
+      const int block = first_block + b;
+      const int chunk = ((block % 4 * 2 + place.t / 2) ^ row) * 16 + place.t % 2 * 8;
+      columns_[b] = kWeightBytes + block / 4 * S::kBoxBytes + row * kStageRowBytes + chunk;
+    }
+    const int sum_pair = row_of(2 * place.t);
+    const int sum_block = first_block + min(sum_pair / kRoom, kTogether - 1);
+    scales_ = kWeightBytes + S::kActivationBytes +
+              group_scale_offset<Format::kStageGroups, kEnd>(sum_block / Format::kGroupBlocks, place.out, place.row);
+    input_scales_ = kWeightBytes + S::kActivationBytes + S::kScaleBytes +
+                    (sum_pair % kRoom * S::kInputGroups + sum_block) * static_cast<int>(sizeof(float));
+    for (uint32_t& each : codes_) keep(each);
+    for (uint32_t& each : columns_) keep(each);
+    keep(scales_);
+    keep(input_scales_);
+  }
+
+  __device__ void multiply(const unsigned char* stage, Sums<1>& sums) const {
+    typename Format::Raw raw[4];
 #pragma unroll
-    for (int turn = 0; turn < kTogether; ++turn) {
-      const bool own = kTogether == 1 || own_turn == turn;
-      const uint2 operand = own ? column : make_uint2(0, 0);
+    for (int i = 0; i < Format::kPieces; ++i) {
 #pragma unroll
-      for (int m = 0; m < 2; ++m) {
+      for (int r = 0; r < 4; ++r) {
+        raw[r].piece[i] = *reinterpret_cast<const uint2*>(stage + codes_[i] + r * 8 * kStageRowBytes);
+      }
+    }
 #pragma unroll
-        for (int term = 0; term < Format::kTerms; ++term) {
-          constexpr int kBase[] = {kIntegerBaseBits, kIntegerBaseBits, kIntegerBaseBits, kIntegerBaseBits};
-          uint32_t upper[2];
-          uint32_t lower[2];
-          Format::terms(raw[2 * m], first + turn, term, upper[0], upper[1]);
-          Format::terms(raw[2 * m + 1], first + turn, term, lower[0], lower[1]);
-          if (turn == 0 && term == 0) {
-            mma(part[m], upper[0], lower[0], upper[1], lower[1], operand.x, operand.y, kBase);
-          } else {
-            mma(part[m], upper[0], lower[0], upper[1], lower[1], operand.x, operand.y, part[m]);
+    for (int first = 0; first < kBlocks; first += kTogether) {
+      float factors[4];
+      unpack_group_scales(
+          *reinterpret_cast<const uint32_t*>(stage + scales_ + first / Format::kGroupBlocks * kGroupPitch), factors);
+      const float input_scale = *reinterpret_cast<const float*>(stage + input_scales_ + first * sizeof(float));
+#pragma unroll
+      for (float& factor : factors) factor *= input_scale;
+      int part[2][4];
+#pragma unroll
+      for (int b = first; b < first + kTogether; ++b) {
+        const uint2 operand = *reinterpret_cast<const uint2*>(stage + columns_[b]);
+#pragma unroll
+        for (int m = 0; m < 2; ++m) {
+#pragma unroll
+          for (int term = 0; term < Format::kTerms; ++term) {
+            constexpr int kBase[] = {kIntegerBaseBits, kIntegerBaseBits, kIntegerBaseBits, kIntegerBaseBits};
+            uint32_t upper[2];
+            uint32_t lower[2];
+            Format::terms(tables_, raw[2 * m], b, term, upper[0], upper[1]);
+            Format::terms(tables_, raw[2 * m + 1], b, term, lower[0], lower[1]);
+            if (b == first && term == 0) {
+              mma(part[m], upper[0], lower[0], upper[1], lower[1], operand.x, operand.y, kBase);
+            } else {
+              mma(part[m], upper[0], lower[0], upper[1], lower[1], operand.x, operand.y, part[m]);
+            }
           }
         }
       }
-    }
 #pragma unroll
-    for (int m = 0; m < 2; ++m) {
+      for (int m = 0; m < 2; ++m) {
 #pragma unroll
-      for (int j = 0; j < 4; ++j) {
-        float& total = sums.value[m][0][j];
-        total = fmaf(__int_as_float(part[m][j]) - kIntegerBase, factors[2 * m + j / 2], total);
+        for (int j = 0; j < 4; ++j) {
+          float& total = sums.value[m][0][j];
+          total = fmaf(__int_as_float(part[m][j]) - kIntegerBase, factors[2 * m + j / 2], total);
+        }
       }
     }
   }
-}
+
+ private:
+  // Bytes from a stage's beginning.
+  uint32_t codes_[Format::kPieces];
+  uint32_t columns_[kBlocks];
+  uint32_t scales_;
+  uint32_t input_scales_;
+  typename Format::Tables tables_;
+};
+
 /// A tile's sums, which a row has in several columns, become those of the row in its own.
 template <class Format>
 __device__ inline void join_sums(Sums<1>& sums) {

@@ -7,6 +7,7 @@ namespace {
 
 struct Fp8Format : skinny::BytesFormat {
   static constexpr int kStageInputs = stage_inputs(WeightKind::fp8);
+  static constexpr int kTeams = 2;
   static constexpr int kBlocks = 2;
   static constexpr int kFoldBlocks = kBlocks;
   static constexpr int kStageGroups = stage_groups(WeightKind::fp8);

@@ -4,11 +4,12 @@
 // cost of mma is that of 8 rows even for one, and still a small part of what memory takes.
 //
 // A block takes a run of units (plan_skinny) and a ring of stages, one unit each: 128 bytes of each of the tile's 128
-// outputs, the activations of those inputs, and group scales. One warp has the copy engine fill stages, and runs on
-// from tile to tile and through the ends of tiles, so that memory never waits for them. The other warps multiply, each
+// outputs, the activations of those inputs, and group scales. Two lanes have the copy engine fill stages, and run on
+// from tile to tile and through the ends of tiles, so that memory never waits for them. The warps that multiply go each
 // at its own pace: a barrier in shared memory says of each stage that it is full, another that all are done with it.
-// Four warps side by side cover the outputs, 32 each; two such rows of warps share a stage's inputs, and their sums
-// meet in shared memory at the tile's end, in fixed order.
+// Four of them side by side cover the outputs, 32 each; two such rows of warps, a team, share a stage's inputs, and two
+// teams take turns with stages. Their sums meet in shared memory at the tile's end, in fixed order, where warps of
+// another kind (Finisher) take them.
 //
 // Rows lie in a stage as the copy engine puts them, 16-byte chunk c of row r at c ^ (r % 8). A fragment's index g
 // (= lane / 4) stands for row_of(g), so that whichever lanes read together find their chunks in different banks.
@@ -19,6 +20,8 @@
 #pragma once
 
 #include <cuda_bf16.h>
+
+#include <type_traits>
 
 #include "backend/cuda/skinny_fixed.cuh"
 #include "backend/cuda/skinny_ring.cuh"
@@ -37,7 +40,7 @@ __device__ inline void mma(float (&d)[4], uint32_t a0, uint32_t a1, uint32_t a2,
 template <class Format, int kColumnTiles, SkinnyEnd kEnd>
 __device__ inline void multiply_stage(const SkinnyParams& p, const unsigned char* stage, const unsigned char* table,
                                       int tile, int chunk, Sums<kColumnTiles>& sums) {
-  using S = Shape<Format, kColumnTiles>;
+  using S = Shape<Format, kColumnTiles, 8 * kColumnTiles, 1>;  // stages are those of any room and number of teams
   constexpr int kFold = Format::kFoldBlocks;
   const StagePlace own;
   const unsigned char* activations = stage + kWeightBytes;
@@ -96,72 +99,99 @@ __device__ inline void multiply_stage(const SkinnyParams& p, const unsigned char
   }
 }
 
-template <class Format, int kColumnTiles, SkinnyEnd kEnd>
-__global__ void __maxnreg__((Shape<Format, kColumnTiles>::kRegisters))
-    skinny_mma_kernel(const __grid_constant__ SkinnyParams p) {
-  using S = Shape<Format, kColumnTiles>;
+/// In place of a FixedMultiplier.
+struct Nothing {
+  __device__ explicit Nothing(const SkinnyParams&) {}
+};
+
+template <class Format, class S, SkinnyEnd kEnd>
+__global__ void __maxnreg__((S::kRegisters)) skinny_mma_kernel(const __grid_constant__ SkinnyParams p) {
+  constexpr int kColumnTiles = S::kMaxRows / 8;
+  constexpr int kTeams = S::kTeams;
   extern __shared__ __align__(1024) unsigned char memory[];
   const SharedParts<Format, S> shared(memory);
   const int chunks = p.plan.chunks;
   const int begin = static_cast<int>(blockIdx.x) * p.plan.per_block;
   const int end = min(begin + p.plan.per_block, p.plan.tiles * chunks);
   const int thread = static_cast<int>(threadIdx.x);
-  const bool fills = thread / 32 == S::kConsumers;
+  const int warp = thread / 32;
   const bool leads = thread % 32 == 0;
 
-  Filler<Format, S, kEnd> filler(p, shared, begin, end);
-  if (fills) {
-    if (leads) filler.begin();
-  } else {
-    if constexpr (kEnd == SkinnyEnd::convolution) {
-      prefetch_convolution(p, begin / chunks, (end - 1) / chunks, thread, S::kConsumers * 32);
-    }
-    if constexpr (Format::kTableBytes > 0) Format::fill_table(shared.table, thread, S::kConsumers * 32);
+  if (warp == S::kConsumers && leads) shared.start_barriers(p.rows);
+  if constexpr (Format::kTableBytes > 0) {
+    if (warp < S::kConsumers) Format::fill_table(shared.table, thread, S::kConsumers * 32);
   }
   __syncthreads();
-  wait_for_previous();
-  if (fills) {
-    if (!leads) return;
-    filler.copy_first_inputs();
-    Cursor at(begin + S::kStages, chunks);
-    for (int unit = begin + S::kStages; unit < end; ++unit) {
-      filler.fill(at);
-      at.template advance<S::kStages>(chunks);
+  const int helper = warp - S::kConsumers;
+  if (helper >= 0 && helper < S::kFillers) {
+    const Filler<Format, S, kEnd> filler(p, shared, begin, end);
+    if (helper == 0) {
+      if (leads) filler.copy_weights();
+      wait_for_previous();
+    } else {
+      if constexpr (kEnd == SkinnyEnd::convolution) {
+        // Tiles that the block begins are its to end.
+        prefetch_convolution(p, (begin + chunks - 1) / chunks, (end - 1) / chunks, thread % 32, 32);
+      }
+      wait_for_previous();
+      if (leads) filler.copy_inputs();
     }
     return;
   }
+  using Ends = Finisher<S::kRoom, S::kFinishers, kEnd, typename S::Meets>;
+  Ends finisher(p, shared.meeting, S::kApart ? helper - S::kFillers : warp);
+  if (S::kApart && helper >= 0) {
+    wait_for_previous();
+    if (!finisher.has_rows()) return;
+    finisher.load_factors();
+    int turn = 0;
+    for (int tile = begin / chunks; tile * chunks < end; ++tile) finisher.end_tile(tile, turn++);
+    return;
+  }
+  wait_for_previous();
 
-  RowFactors<kColumnTiles> factors;
+  if constexpr (!S::kApart) finisher.load_factors();
+  const std::conditional_t<Format::kFixed, FixedMultiplier<Format, kEnd>, Nothing> fixed(p);
   Sums<kColumnTiles> sums;
-  sums.clear();
-  Cursor at(begin, chunks);
-  for (int unit = begin; unit < end; ++unit) {
-    // Whoever begins early fetches from memory what L2 does not hold for long: not before all loads are under way.
-    if (unit == max(begin, end - S::kStages)) let_next_begin();
-    shared.full[at.stage].wait(at.phase);
-    const unsigned char* inputs = shared.ring + at.stage * S::kStageBytes;
-    if constexpr (Format::kFixed) {
-      multiply_fixed_stage<Format, kEnd>(p, inputs, sums);
-    } else {
-      multiply_stage<Format, kColumnTiles, kEnd>(p, inputs, shared.table, at.tile, at.chunk, sums);
+  const int team = warp / S::kTeamWarps;
+  // Whoever begins early fetches from memory what L2 does not hold for long: not before all loads are under way.
+  const int last_loads = max(begin, end - S::kStages);
+  int stage = team;
+  int phase = 0;
+  int unit = begin + team;  // the team's next
+  int turn = 0;
+  for (int tile = begin / chunks; tile * chunks < end; ++tile, ++turn) {
+    sums.clear();
+    const int tile_end = min(end, (tile + 1) * chunks);
+#pragma unroll 1
+    for (; unit < tile_end; unit += kTeams) {
+      if (unit >= last_loads && unit - kTeams < last_loads) let_next_begin();
+      shared.full[stage].wait(phase);
+      const unsigned char* inputs = shared.ring + stage * S::kStageBytes;
+      if constexpr (Format::kFixed) {
+        fixed.multiply(inputs, sums);
+      } else {
+        multiply_stage<Format, kColumnTiles, kEnd>(p, inputs, shared.table, tile, unit - tile * chunks, sums);
+      }
+      __syncwarp();
+      if (leads) shared.empty[stage].arrive();
+      stage += kTeams;
+      if (stage >= S::kStages) {
+        stage -= S::kStages;
+        phase ^= 1;
+      }
     }
-    __syncwarp();
-    if (leads) shared.empty[at.stage].arrive();
-    // Nobody needs them before a tile's end, and the ring lets a warp lag behind the others.
-    if (unit == begin) factors.load(p);
-    if (at.chunk + 1 == chunks || unit + 1 == end) {
-      if constexpr (Format::kFixed) join_sums<Format>(sums);
-      finish_tile<kColumnTiles, kEnd>(p, at.tile, at.tile == begin / chunks, shared.meeting, factors, sums);
-      sums.clear();
+    if constexpr (Format::kFixed) join_sums<Format>(sums);
+    shared.meeting.write(turn, sums);
+    if constexpr (!S::kApart) {
+      if (finisher.has_rows()) finisher.end_tile(tile, turn);
     }
-    at.template advance<S::kStages>(chunks);
   }
 }
 
-template <class Format, int kColumnTiles, SkinnyEnd kEnd>
+template <class Format, class S, SkinnyEnd kEnd>
 void launch(cudaStream_t stream, const SkinnyParams& params) {
-  using S = Shape<Format, kColumnTiles>;
-  const auto kernel = skinny_mma_kernel<Format, kColumnTiles, kEnd>;
+  const auto kernel = skinny_mma_kernel<Format, S, kEnd>;
   static const bool prepared = [&] {
     BAMBA_CUDA_CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, S::kSharedBytes));
     return true;
@@ -171,17 +201,19 @@ void launch(cudaStream_t stream, const SkinnyParams& params) {
                 params);
 }
 
-template <class Format>
+/// Up to kRoom rows, of eight at most.
+template <class Format, int kRoom>
 void launch_for_end(cudaStream_t stream, const SkinnyParams& params) {
+  using S = Shape<Format, 1, kRoom, Format::kTeams>;
   switch (params.end) {
     case SkinnyEnd::plain:
-      return launch<Format, 1, SkinnyEnd::plain>(stream, params);
+      return launch<Format, S, SkinnyEnd::plain>(stream, params);
     case SkinnyEnd::norm:
-      return launch<Format, 1, SkinnyEnd::norm>(stream, params);
+      return launch<Format, S, SkinnyEnd::norm>(stream, params);
     case SkinnyEnd::convolution:
-      return launch<Format, 1, SkinnyEnd::convolution>(stream, params);
+      return launch<Format, S, SkinnyEnd::convolution>(stream, params);
     case SkinnyEnd::gated:
-      if constexpr (Format::kGates) return launch<Format, 1, SkinnyEnd::gated>(stream, params);
+      if constexpr (Format::kGates) return launch<Format, S, SkinnyEnd::gated>(stream, params);
   }
 }
 
@@ -190,11 +222,11 @@ template <template <int> class Format>
 void launch_fixed(cudaStream_t stream, const SkinnyParams& params) {
   switch (params.rows) {
     case 1:
-      return launch_for_end<Format<1>>(stream, params);
+      return launch_for_end<Format<1>, 1>(stream, params);
     case 2:
-      return launch_for_end<Format<2>>(stream, params);
+      return launch_for_end<Format<2>, 2>(stream, params);
     default:
-      return launch_for_end<Format<4>>(stream, params);
+      return launch_for_end<Format<4>, 4>(stream, params);
   }
 }
 
@@ -202,11 +234,14 @@ template <class Format>
 void launch_for_rows(cudaStream_t stream, const SkinnyParams& params) {
   switch (skinny_row_room(params.rows)) {
     case 8:
-      return launch_for_end<Format>(stream, params);
+      // Two teams add up in another order than one.
+      if (params.exact) return launch<Format, Shape<Format, 1, 8, 1>, SkinnyEnd::plain>(stream, params);
+      if (params.rows <= 2) return launch_for_end<Format, 2>(stream, params);
+      return launch_for_end<Format, 8>(stream, params);
     case 16:
-      return launch<Format, 2, SkinnyEnd::plain>(stream, params);
+      return launch<Format, Shape<Format, 2, 16, 1>, SkinnyEnd::plain>(stream, params);
     default:
-      return launch<Format, 4, SkinnyEnd::plain>(stream, params);
+      return launch<Format, Shape<Format, 4, 32, 1>, SkinnyEnd::plain>(stream, params);
   }
 }
 

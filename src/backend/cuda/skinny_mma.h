@@ -41,7 +41,7 @@ constexpr int skinny_row_room(int64_t rows) {
 /// Outputs of either product in a tile of two whose results are multiplied with each other.
 constexpr int kGatedTile = kSkinnyTile / 2;
 
-/// Warps that multiply, and end a tile's rows.
+/// Warps that multiply a unit; as many end a tile's rows.
 constexpr int kSkinnyWarps = 8;
 
 /// One product of a launch.
@@ -72,6 +72,7 @@ struct SkinnyParams {
   int n_parts;
   int inputs;
   bool early;
+  bool exact;
   SkinnyEnd end;
   Activation activation;
   SkinnyInputNorm in_norm;
@@ -79,8 +80,7 @@ struct SkinnyParams {
   SkinnyConv conv;
   FixedRows fixed_out;
   SkinnyPlan plan;
-  int* counters;    // [blocks, kSkinnyWarps], zero before and after
-  float* partials;  // [blocks, 2, rows, kSkinnyTile]
+  float* partials;  // shared_sums.cuh
 };
 
 void skinny_mma_bf16(cudaStream_t stream, const SkinnyParams& params);

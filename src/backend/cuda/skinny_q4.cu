@@ -13,6 +13,7 @@ namespace {
 
 struct Q4Format : skinny::BytesFormat {
   static constexpr int kStageInputs = stage_inputs(WeightKind::q4);
+  static constexpr int kTeams = 1;
   static constexpr int kBlocks = 4;
   static constexpr int kFoldBlocks = 1;
   static constexpr int kStageGroups = stage_groups(WeightKind::q4);
@@ -67,27 +68,38 @@ template <int kRows>
 struct Q4FixedFormat : Q4Format {
   static constexpr bool kFixed = true;
   static constexpr int kRowRoom = kRows;
+  // Of more rows two would not have the registers.
+  static constexpr int kTeams = kRows == 1 ? 2 : 1;
   static constexpr int kGroupBlocks = 1;
   static constexpr int kTableBytes = 0;
   static constexpr int kTerms = 2;
 
-  __device__ static void terms(const Raw& raw, int b, int term, uint32_t& first, uint32_t& last) {
-    constexpr uint64_t kLower = q4_level_bytes(0);
-    constexpr uint64_t kUpper = q4_level_bytes(8, 1);
-    static_assert(signs_are(kLower, true) && signs_are(kUpper, false));
+  /// Half of either table. (The other half is in the instructions.)
+  struct Tables {
+    uint32_t lower;
+    uint32_t upper;
+
+    /// zero: not known to the compiler, which would copy a constant in front of each use.
+    explicit __device__ Tables(uint32_t zero)
+        : lower(static_cast<uint32_t>(kLower) + zero), upper(static_cast<uint32_t>(kUpper) + zero) {}
+  };
+
+  __device__ static void terms(const Tables& tables, const Raw& raw, int b, int term, uint32_t& first, uint32_t& last) {
     const uint32_t codes = codes_of(raw, b);
     const uint32_t next = codes >> 16;
-    first = term == 0 ? permute(kLower, codes) : permute(kUpper, codes ^ 0x8888U);
-    last = term == 0 ? permute(kLower, next) : permute(kUpper, next ^ 0x8888U);
+    first = term == 0 ? permute(tables.lower, kLower, codes) : permute(tables.upper, kUpper, codes ^ 0x8888U);
+    last = term == 0 ? permute(tables.lower, kLower, next) : permute(tables.upper, kUpper, next ^ 0x8888U);
   }
 
  private:
-  /// Of the low 16 bits of `selector`; nothing masks their signs here, as __byte_perm() does.
-  __device__ static uint32_t permute(uint64_t bytes, uint32_t selector) {
+  static constexpr uint64_t kLower = q4_level_bytes(0);
+  static constexpr uint64_t kUpper = q4_level_bytes(8, 1);
+  static_assert(signs_are(kLower, true) && signs_are(kUpper, false));
+
+  /// By the low 16 bits of `selector`; nothing masks their signs here, as __byte_perm() does. low: of `bytes`.
+  static __device__ uint32_t permute(uint32_t low, uint64_t bytes, uint32_t selector) {
     uint32_t result = 0;
-    asm("prmt.b32 %0, %1, %2, %3;"
-        : "=r"(result)
-        : "r"(static_cast<uint32_t>(bytes)), "r"(static_cast<uint32_t>(bytes >> 32)), "r"(selector));
+    asm("prmt.b32 %0, %1, %2, %3;" : "=r"(result) : "r"(low), "r"(static_cast<uint32_t>(bytes >> 32)), "r"(selector));
     return result;
   }
 };

@@ -7,6 +7,7 @@ namespace {
 
 struct Q8Format : skinny::BytesFormat {
   static constexpr int kStageInputs = stage_inputs(WeightKind::q8);
+  static constexpr int kTeams = 2;
   static constexpr int kBlocks = 2;
   static constexpr int kFoldBlocks = 2;  // share a group
   static constexpr int kStageGroups = stage_groups(WeightKind::q8);
@@ -31,7 +32,11 @@ struct Q8FixedFormat : Q8Format {
   static constexpr int kGroupBlocks = 2;
   static constexpr int kTerms = 1;
 
-  __device__ static void terms(const Raw& raw, int b, int, uint32_t& first, uint32_t& last) {
+  struct Tables {
+    explicit __device__ Tables(uint32_t) {}
+  };
+
+  __device__ static void terms(const Tables&, const Raw& raw, int b, int, uint32_t& first, uint32_t& last) {
     first = raw.piece[b].x;
     last = raw.piece[b].y;
   }
