@@ -89,16 +89,20 @@ void run(const char* name, WeightKind kind, const Shape& shape, cudaStream_t str
     return std::all_of(wanted.begin(), wanted.end(),
                        [&](const std::string& word) { return label.find(word) != std::string::npos; });
   };
-  std::vector<Weight> weights;
-  weights.push_back(make_weight(kind, shape));
-  // Copies that together outgrow L2 several times.
-  const size_t copies = (size_t{256} << 20) / weights[0].bytes + 1;
-  while (weights.size() < copies) weights.push_back(make_weight(kind, shape));
+  std::vector<Weight> weights;  // made for the first case that is wanted
+  const auto make_weights = [&] {
+    if (!weights.empty()) return;
+    weights.push_back(make_weight(kind, shape));
+    // Copies that together outgrow L2 several times.
+    const size_t copies = (size_t{256} << 20) / weights[0].bytes + 1;
+    while (weights.size() < copies) weights.push_back(make_weight(kind, shape));
+  };
   const bool f32 = kind == WeightKind::f32;
   const auto measure = [&](int64_t rows, bool overlap, bool fixed) {
     const std::string label = std::string(name) + " " + shape.name + " rows " + std::to_string(rows) +
                               (overlap ? " early" : "") + (fixed ? " fixed" : "");
     if (!is_wanted(label)) return;
+    make_weights();
     SkinnyArguments a;
     a.in = in.get();
     a.in_element = f32 ? Element::f32 : Element::bf16;
@@ -119,7 +123,7 @@ void run(const char* name, WeightKind kind, const Shape& shape, cudaStream_t str
     const double us = median_microseconds(
         stream,
         [&](cudaStream_t s, int i) {
-          a.weight = weights[static_cast<size_t>(i) % copies].device;
+          a.weight = weights[static_cast<size_t>(i) % weights.size()].device;
           skinny_linear(s, a);
         },
         7, 20);

@@ -14,6 +14,7 @@ using testing::bf16;
 using testing::DeviceVector;
 using testing::Kind;
 
+/// Memory as calls want it before the first, and leave it.
 class Workspace {
  public:
   Workspace() : memory_(skinny_workspace_bytes()) {

@@ -19,11 +19,7 @@ class CopyBarrier {
   __device__ void arrive() {
     asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(shared_address(&word_)) : "memory");
   }
-  /// The phase ends when these bytes have come too.
-  __device__ void expect(int bytes) {
-    asm volatile("mbarrier.expect_tx.relaxed.cta.shared::cta.b64 [%0], %1;" ::"r"(shared_address(&word_)), "r"(bytes)
-                 : "memory");
-  }
+  /// Besides, the phase ends only when these bytes have come.
   __device__ void arrive_and_expect(int bytes) {
     asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(shared_address(&word_)), "r"(bytes)
                  : "memory");
@@ -72,10 +68,6 @@ __device__ inline void copy_box(void* to, const CUtensorMap& map, int c0, int c1
       "[%6];" ::"r"(shared_address(to)),
       "l"(&map), "r"(c0), "r"(c1), "r"(c2), "r"(c3), "r"(barrier.address())
       : "memory");
-}
-/// Fetches the description itself.
-__device__ inline void prefetch_map(const CUtensorMap& map) {
-  asm volatile("prefetch.tensormap [%0];" ::"l"(&map) : "memory");
 }
 
 }  // namespace bamba::backend::cuda

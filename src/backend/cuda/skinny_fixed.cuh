@@ -54,7 +54,7 @@ class FixedMultiplier {
 
  public:
   __device__ explicit FixedMultiplier(const SkinnyParams& p)
-      : tables_((threadIdx.x + static_cast<unsigned>(p.rows)) >> 16) {
+      : tables_((threadIdx.x + static_cast<unsigned>(p.rows)) >> 16) {  // zero: see there
     const StagePlace place;
 #pragma unroll
     for (int i = 0; i < Format::kPieces; ++i) codes_[i] = place.template offset<Format>(i);

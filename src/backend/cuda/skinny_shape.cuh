@@ -106,7 +106,7 @@ struct StagePlace {
 
   __device__ StagePlace() {
     const int lane = static_cast<int>(threadIdx.x) % 32;
-    const int warp = static_cast<int>(threadIdx.x) / 32 % (kWarpsOut * kWarpsK);
+    const int warp = static_cast<int>(threadIdx.x) / 32 % kSkinnyWarps;  // of the team
     out = warp % kWarpsOut;
     k = warp / kWarpsOut;
     row = row_of(lane / 4);
