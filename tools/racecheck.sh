@@ -41,7 +41,9 @@ rows CudaKvPages.*:CudaRope.*:CudaFp8.*:CudaQuantized.*
 sampling CudaSampling.BrokenLogitsStillGiveAnId
 scan-chunked CudaScan.TimeStepLimitClamps:CudaScan.CapturedGraphsFollowTheLists
 scan-recurrent CudaScan.RecurrenceMatchesReferenceBf16
-skinny CudaSkinny.AddsBiasAndWhatWasThere:CudaSkinny.Plain*
+scan-step CudaJoinedScan.*
+skinny CudaSkinny.AddsBiasAndWhatWasThere:CudaSkinny.Plain*:CudaSkinny.SharedSums*
+tokens CudaBestColumns.*
 END
 }
 

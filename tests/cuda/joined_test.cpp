@@ -383,5 +383,55 @@ TEST(CudaJoinedScan, EndsInItsGateAndNorm) {
   }
 }
 
+/// A pass whose sequences have a token each is done by a kernel of its own.
+TEST(CudaJoinedScan, AStepHasTheBitsOfLongerPasses) {
+  BAMBA_SKIP_WITHOUT_GPU();
+  std::mt19937 engine(7);
+  const auto gpu = gpu_backend();
+  for (const auto& [d_head, d_state] : {std::pair<int64_t, int64_t>{64, 128}, {128, 64}}) {
+    SCOPED_TRACE(::testing::Message() << d_head << " x " << d_state);
+    const ScanShape shape{4, d_head, 2, d_state, 256, 0.0F, INFINITY};
+    const int64_t inner = shape.n_heads * d_head;
+    const int64_t width = inner + 2 * shape.n_groups * d_state;
+    const auto random = [&](int64_t count) { return normals(engine, static_cast<size_t>(count)); };
+    constexpr int64_t kSteps = 3;
+    constexpr int64_t kRows = kSteps + 2;
+    const auto xbc = random(kRows * width);
+    const auto dt = random(kRows * shape.n_heads);
+    const auto z = random(kRows * inner);
+    std::vector<std::vector<float>> states;
+    for (int64_t i = 0; i <= kSteps; ++i) states.push_back(random(inner * d_state));
+    const Buffer heads = gpu->upload_vector(random(shape.n_heads));
+    const Buffer norm = gpu->upload_vector(random(inner));
+    // The first kSteps sequences have a token each; in the longer pass there is one more, of two tokens.
+    const auto run = [&](bool longer) {
+      const int64_t rows = longer ? kRows : kSteps;
+      std::vector<SequenceRows> sequences;
+      for (int64_t i = 0; i < kSteps; ++i) sequences.push_back({i, 1, 5});
+      if (longer) sequences.push_back({kSteps, 2, 5});
+      const auto first = [&](const std::vector<float>& values, int64_t cols) {
+        return std::vector<float>(values.begin(), values.begin() + rows * cols);
+      };
+      const Rows inputs(*gpu, first(xbc, width), width);
+      const Rows steps(*gpu, first(dt, shape.n_heads), shape.n_heads);
+      const Rows gate(*gpu, first(z, inner), inner);
+      const Rows target(*gpu, rows, inner);
+      const States state(*gpu, {states.begin(), states.begin() + std::ssize(sequences)});
+      const ScanOp op{inputs.matrix,  steps.matrix,   sequences, state.pointers,      heads.floats(),
+                      heads.floats(), heads.floats(), shape,     ScanForm::recurrent, target.matrix};
+      const ProductInput result = gpu->scan_gated_rms_norm(op, gate.matrix, norm.floats(), 1e-5F, nullptr);
+      auto outputs = host(*gpu, gpu->complete(result));
+      outputs.resize(static_cast<size_t>(kSteps * inner));
+      auto left = state.host(*gpu);
+      left.resize(kSteps);
+      return std::pair{outputs, left};
+    };
+    const auto expected = run(true);
+    const auto got = run(false);
+    EXPECT_EQ(got.first, expected.first) << "outputs";
+    EXPECT_EQ(got.second, expected.second) << "states";
+  }
+}
+
 }  // namespace
 }  // namespace bamba::backend

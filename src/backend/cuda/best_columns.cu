@@ -1,53 +1,68 @@
 #include "backend/cuda/best_columns.h"
+
+#include <algorithm>
+
 #include "backend/cuda/early_launch.cuh"
 #include "backend/cuda/sampling_block.cuh"
 
 namespace bamba::backend::cuda {
 namespace {
 
-/// A value and its column as one integer, the larger the better: of equal values the lower column.
-__device__ uint64_t candidate(float value, int64_t column) {
-  return static_cast<uint64_t>(score_key(value)) << 32 | (0xFFFFFFFFU - static_cast<uint32_t>(column));
+/// A value and its column as one integer, the larger the better: of equal values the lower column. Whatever is not
+/// finite is larger than all that are: of such the lowest column.
+__device__ unsigned long long candidate(float value, int64_t column) {
+  const uint32_t key = isfinite(value) ? score_key(value) : 0xFFFFFFFFU;
+  return static_cast<unsigned long long>(key) << 32 | (0xFFFFFFFFU - static_cast<uint32_t>(column));
+}
+__device__ int32_t column_of(unsigned long long best) {
+  const auto column = static_cast<int32_t>(0xFFFFFFFFU - static_cast<uint32_t>(best & 0xFFFFFFFFU));
+  return best >> 32 == 0xFFFFFFFFU ? -1 - column : column;
 }
 
-/// A block per row.
+/// Blocks in [parts of a row, rows].
 __global__ __launch_bounds__(kSamplingThreads) void best_kernel(BestColumnsArguments a) {
   let_next_begin();
   wait_for_previous();
-  __shared__ uint64_t scratch[kSamplingWarps];
-  __shared__ uint32_t broken_scratch[kSamplingWarps];
-  const float* row = a.in + blockIdx.x * a.stride;
-  uint64_t best = 0;
-  auto broken = static_cast<uint32_t>(a.cols);  // the first column that is not finite
-  const auto look = [&](float value, int64_t column) {
-    if (!isfinite(value)) broken = min(broken, static_cast<uint32_t>(column));
-    best = max(best, candidate(value, column));
-  };
+  __shared__ unsigned long long scratch[kSamplingWarps];
+  const int64_t row_index = blockIdx.y;
+  const float* row = a.in + row_index * a.stride;
+  unsigned long long best = 0;
   const bool vectors = reinterpret_cast<uintptr_t>(row) % 16 == 0;
   const int64_t whole = vectors ? a.cols / 4 : 0;
+  const int64_t first = static_cast<int64_t>(blockIdx.x) * kSamplingThreads + threadIdx.x;
+  const int64_t step = static_cast<int64_t>(gridDim.x) * kSamplingThreads;
 #pragma unroll 4
-  for (int64_t i = threadIdx.x; i < whole; i += kSamplingThreads) {
+  for (int64_t i = first; i < whole; i += step) {
     const float4 four = reinterpret_cast<const float4*>(row)[i];
-    look(four.x, 4 * i);
-    look(four.y, 4 * i + 1);
-    look(four.z, 4 * i + 2);
-    look(four.w, 4 * i + 3);
+    best = max(best, max(max(candidate(four.x, 4 * i), candidate(four.y, 4 * i + 1)),
+                         max(candidate(four.z, 4 * i + 2), candidate(four.w, 4 * i + 3))));
   }
-  for (int64_t i = 4 * whole + threadIdx.x; i < a.cols; i += kSamplingThreads) look(row[i], i);
-  best = over_block(best, scratch, [](uint64_t x, uint64_t y) { return max(x, y); });
-  broken = over_block(broken, broken_scratch, [](uint32_t x, uint32_t y) { return min(x, y); });
-  if (threadIdx.x == 0) {
-    a.columns[blockIdx.x] = broken == static_cast<uint32_t>(a.cols)
-                                ? static_cast<int32_t>(0xFFFFFFFFU - static_cast<uint32_t>(best & 0xFFFFFFFFU))
-                                : -1 - static_cast<int32_t>(broken);
+  for (int64_t i = 4 * whole + first; i < a.cols; i += step) best = max(best, candidate(row[i], i));
+  best = over_block(best, scratch, [](auto x, auto y) { return max(x, y); });
+  if (threadIdx.x != 0) return;
+  if (gridDim.x > 1) {
+    BestOfRow& shared = a.shared[row_index];
+    atomicMax(&shared.best, best);
+    __threadfence();
+    if (atomicAdd(&shared.blocks, 1U) != gridDim.x - 1) return;
+    __threadfence();
+    best = atomicExch(&shared.best, 0ULL);
+    shared.blocks = 0;
   }
+  a.columns[row_index] = column_of(best);
 }
 
 }  // namespace
 
 void best_columns(cudaStream_t stream, const BestColumnsArguments& arguments) {
   if (arguments.rows == 0) return;
-  launch_early(stream, best_kernel, static_cast<unsigned>(arguments.rows), kSamplingThreads, 0, arguments);
+  // As many blocks as keep the GPU busy, each with a few values for every thread.
+  constexpr int64_t kBlocks = 128;
+  constexpr int64_t kLeast = 4 * kSamplingThreads;
+  const int64_t parts =
+      arguments.rows > kSharedRows ? 1 : std::clamp<int64_t>(arguments.cols / kLeast, 1, kBlocks / arguments.rows);
+  const dim3 grid(static_cast<unsigned>(parts), static_cast<unsigned>(arguments.rows));
+  launch_early(stream, best_kernel, grid, kSamplingThreads, 0, arguments);
 }
 
 }  // namespace bamba::backend::cuda

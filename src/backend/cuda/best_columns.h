@@ -3,17 +3,26 @@
 
 #include <cuda_runtime.h>
 
+#include <cstddef>
 #include <cstdint>
 
 namespace bamba::backend::cuda {
+
+/// Where the blocks of a row meet; zero before the first call, left so by each.
+struct BestOfRow {
+  unsigned long long best;
+  unsigned int blocks;
+};
+/// Most rows that several blocks each look through.
+constexpr int64_t kSharedRows = 32;
 
 struct BestColumnsArguments {
   const float* in;  ///< [rows, cols]
   int64_t stride;
   int64_t rows;
   int64_t cols;
-  int32_t*
-      columns;  ///< device, [rows]: of the largest value, the first of equals; or -1 - the first that is not finite
+  int32_t* columns;   ///< [rows]: of the largest value, the first of equals; or -1 - the first that is not finite
+  BestOfRow* shared;  ///< [kSharedRows], not shared by calls that may overlap in time
 };
 
 void best_columns(cudaStream_t stream, const BestColumnsArguments& arguments);

@@ -60,14 +60,5 @@ __device__ inline void copy_box(void* to, const CUtensorMap& map, int col, int r
       "l"(&map), "r"(col), "r"(row), "r"(barrier.address())
       : "memory");
 }
-/// The same in four dimensions, the innermost first.
-__device__ inline void copy_box(void* to, const CUtensorMap& map, int c0, int c1, int c2, int c3,
-                                const CopyBarrier& barrier) {
-  asm volatile(
-      "cp.async.bulk.tensor.4d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%2, %3, %4, %5}], "
-      "[%6];" ::"r"(shared_address(to)),
-      "l"(&map), "r"(c0), "r"(c1), "r"(c2), "r"(c3), "r"(barrier.address())
-      : "memory");
-}
 
 }  // namespace bamba::backend::cuda

@@ -36,7 +36,7 @@ void* CudaContext::scratch(Scratch which, size_t bytes) {
 void CudaContext::download(void* host, const void* device, size_t bytes) {
   queue.flush();
   BAMBA_CUDA_CHECK(cudaMemcpyAsync(host, device, bytes, cudaMemcpyDeviceToHost, stream));
-  BAMBA_CUDA_CHECK(cudaStreamSynchronize(stream));
+  queue.wait();
 }
 
 }  // namespace bamba::backend::cuda

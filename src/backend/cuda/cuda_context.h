@@ -37,7 +37,6 @@ class CudaContext {
     scan,
     spans,
     copies,
-    columns,
     norm_squares,
     gate_squares,
     norm_scales,

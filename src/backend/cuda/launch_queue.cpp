@@ -45,7 +45,8 @@ std::byte* LaunchQueue::append(Launch launch, Caller caller, size_t bytes) {
 }
 
 void LaunchQueue::make_room(size_t bytes, size_t lists) {
-  if (staged_ + bytes + lists * kAlign > kStagingBytes) flush();
+  const bool begins = idle_ && operations_ >= kFirstOperations;
+  if (begins || staged_ + bytes + lists * kAlign > kStagingBytes) flush();
 }
 
 void* LaunchQueue::stage_bytes(const void* data, size_t bytes) {
@@ -70,6 +71,7 @@ void* LaunchQueue::stage_bytes(const void* data, size_t bytes) {
 
 void LaunchQueue::flush() {
   ++flushes_;
+  idle_ = false;
   if (staged_ > 0) {
     BAMBA_CUDA_CHECK(cudaMemcpyAsync(device_staging_, host_staging_[block_], staged_, cudaMemcpyHostToDevice, stream_));
     BAMBA_CUDA_CHECK(cudaEventRecord(copied_[block_], stream_));
@@ -90,9 +92,14 @@ void LaunchQueue::flush() {
   forget();
 }
 
+void LaunchQueue::wait() {
+  BAMBA_CUDA_CHECK(cudaStreamSynchronize(stream_));
+  idle_ = true;
+}
+
 void LaunchQueue::finish() {
   flush();
-  BAMBA_CUDA_CHECK(cudaStreamSynchronize(stream_));
+  wait();
 }
 
 void LaunchQueue::launch_all() {

@@ -43,12 +43,15 @@ class LaunchQueue {
     static_assert(std::is_trivially_copyable_v<Value>);
     return static_cast<Value*>(stage_bytes(values.data(), values.size_bytes()));
   }
-  /// Flushes unless `lists` lists of `bytes` together can be staged now. To be called before an operation stages its
-  /// first: a flush between would drop it.
+  /// Flushes unless `lists` lists of `bytes` together can be staged now; and where the stream has nothing to do, so
+  /// that it begins with the first operations of a pass while the others are collected. To be called before an
+  /// operation stages its first: a flush between would drop it.
   void make_room(size_t bytes, size_t lists);
 
   /// Hands all queued work to the stream.
   void flush();
+  /// Waits until the stream has done what it was handed.
+  void wait();
   /// Flushes and waits.
   void finish();
 
@@ -66,6 +69,8 @@ class LaunchQueue {
   static constexpr size_t kMostGraphs = 64;
   /// Fewer operations are not worth a graph.
   static constexpr size_t kLeastOperations = 16;
+  /// Operations that keep the stream busy while the rest of a pass is collected.
+  static constexpr size_t kFirstOperations = 12;
 
   using Launch = void (*)();
   using Caller = void (*)(cudaStream_t, Launch, const std::byte*);
@@ -110,6 +115,7 @@ class LaunchQueue {
   uint64_t clock_ = 0;
   bool use_graphs_ = true;
   uint64_t flushes_ = 0;
+  bool idle_ = false;  // the stream, since wait()
 };
 
 }  // namespace bamba::backend::cuda

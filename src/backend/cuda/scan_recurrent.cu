@@ -10,6 +10,7 @@
 #include "backend/cuda/fixed_point.cuh"
 #include "backend/cuda/scan.h"
 #include "backend/cuda/scan_elements.cuh"
+#include "backend/cuda/scan_step.h"
 #include "backend/cuda/scan_time_step.cuh"
 #include "backend/cuda/warp_sum.cuh"
 #include "base/str.h"
@@ -299,6 +300,9 @@ void scan_recurrent(cudaStream_t stream, const ScanArguments<T>& args) {
   if (args.n_sequences == 0 || args.max_count == 0) return;
   if (args.gate != nullptr && !scan_gates(args.shape)) fail(ErrorCode::internal, "a gate in a scan of another shape");
   if (args.shape.d_state > 4096) fail(ErrorCode::unsupported, "CUDA: d_state ", args.shape.d_state, " is over 4096");
+  if constexpr (std::is_same_v<T, __nv_bfloat16>) {
+    if (scan_step_runs(args)) return scan_step(stream, args);
+  }
   if (args.shape.d_head % 4 == 0) {
     launch<T, 4>(stream, args);
   } else {

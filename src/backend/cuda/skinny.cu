@@ -77,27 +77,6 @@ SkinnyPart part_of(const SkinnyArguments& a, int64_t first_tile, int tile_output
   return part;
 }
 
-void map_fixed_inputs(SkinnyParams& p, const SkinnyArguments& a) {
-  const FixedRows& in = a.fixed_in;
-  const int unit = stage_inputs(a.weight.kind);
-  p.in = tensor_map(HalvesMapShape{.data = in.high,
-                                   .cols = a.weight.in,
-                                   .rows = a.rows,
-                                   .row_bytes = in.stride,
-                                   .half_bytes = in.low - in.high,
-                                   .box_cols = unit,
-                                   .box_rows = static_cast<int>(kFixedRows)});
-  constexpr int kScale = sizeof(float);
-  p.in_scales = tensor_map(TensorMapShape{.data = in.scales,
-                                          .cols = a.weight.in / kFixedGroup * kScale,
-                                          .rows = a.rows,
-                                          .row_bytes = in.scale_stride * kScale,
-                                          .box_cols = static_cast<int>(unit / kFixedGroup * kScale),
-                                          .box_rows = static_cast<int>(kFixedRows),
-                                          .bf16 = false,
-                                          .swizzle = false});
-}
-
 /// The products of one launch.
 SkinnyParams params_of(const SkinnyArguments* products, int count, bool gated, Activation activation) {
   const SkinnyArguments& a = products[0];
@@ -132,16 +111,24 @@ SkinnyParams params_of(const SkinnyArguments* products, int count, bool gated, A
   p.fixed = a.fixed_in.scales != nullptr;
   p.fixed_out = a.fixed_out;
   if (p.fixed) {
-    map_fixed_inputs(p, a);
+    p.in = reinterpret_cast<const unsigned char*>(a.fixed_in.high);
+    p.in_stride_bytes = a.fixed_in.stride;
+    p.in_half_bytes = a.fixed_in.low - a.fixed_in.high;
+    p.in_scales = reinterpret_cast<const unsigned char*>(a.fixed_in.scales);
+    p.in_scale_stride_bytes = a.fixed_in.scale_stride * static_cast<int64_t>(sizeof(float));
   } else {
-    p.in = tensor_map(TensorMapShape{.data = a.in,
-                                     .cols = a.weight.in,
-                                     .rows = a.rows,
-                                     .row_bytes = a.in_stride * 2,
-                                     .box_cols = kBoxInputs,
-                                     .box_rows = skinny_row_room(a.rows),
-                                     .bf16 = true,
-                                     .swizzle = true});
+    p.in = static_cast<const unsigned char*>(a.in);
+    p.in_stride_bytes = a.in_stride * 2;
+  }
+  if (a.rows > kJoinedRows) {
+    p.in_boxes = tensor_map(TensorMapShape{.data = a.in,
+                                           .cols = a.weight.in,
+                                           .rows = a.rows,
+                                           .row_bytes = a.in_stride * 2,
+                                           .box_cols = kBoxInputs,
+                                           .box_rows = skinny_row_room(a.rows),
+                                           .bf16 = true,
+                                           .swizzle = true});
   }
   p.rows = static_cast<int>(a.rows);
   p.early = a.overlap_previous;

@@ -55,35 +55,40 @@ __device__ inline float4 sum_of(const float4& a, const float4& b) {
 
 /// Where the sums of the warps that share outputs meet: kGroups of kWarpsOut warps side by side, for kRoom rows. Those
 /// who end rows wait for all, the others go on. A block's tiles are told by their number, its turn.
+///
+/// Warps meet at the hardware's numbered barriers. (An mbarrier at which one lane of a warp arrives for all does as
+/// well, but tools that look for races take it for the arrival of that lane's writes alone.)
 template <int kGroups, int kRoom>
 class Meeting {
  public:
-  static constexpr int kBytes = kGroups * kRoom * kPadded * 4 + 2 * static_cast<int>(sizeof(CopyBarrier));
+  static constexpr int kBytes = kGroups * kRoom * kPadded * 4;
+  /// Up to two rows have a warp each that ends tiles while the others go on; of more, warps that write do it.
+  static constexpr bool kApart = kRoom <= 2;
 
-  __device__ explicit Meeting(unsigned char* memory)
-      : written_(reinterpret_cast<CopyBarrier*>(memory)),
-        read_(written_ + 1),
-        sums_(reinterpret_cast<float*>(memory + 2 * sizeof(CopyBarrier))) {}
-  /// By one thread, before others use it.
-  __device__ void start(int readers) const {
-    written_->start(kGroups * kWarpsOut);
-    read_->start(readers);
-  }
+  /// readers: warps that end rows.
+  __device__ Meeting(unsigned char* memory, int readers)
+      : sums_(reinterpret_cast<float*>(memory)), threads_((kGroups * kWarpsOut + (kApart ? readers : 0)) * 32) {}
+
   /// A warp's sums.
   template <int kColumnTiles>
   __device__ void write(int turn, Sums<kColumnTiles>& own) const {
     const int lane = static_cast<int>(threadIdx.x) % 32;
     const int warp = static_cast<int>(threadIdx.x) / 32;
     float* const to = sums_ + warp / kWarpsOut * (kRoom * kPadded) + warp % kWarpsOut * 32;
-    read_->wait((turn & 1) ^ 1);
+    if (turn > 0) sync(kRead);
     own.each(lane, [&](float v, int output, int row) {
       if (row < kRoom) to[row * kPadded + output] = v;
     });
-    __syncwarp();
-    if (lane == 0) written_->arrive();
+    if constexpr (kApart) arrive(kWritten);
   }
-  /// Until all have written.
-  __device__ void wait(int turn) const { written_->wait(turn & 1); }
+  /// By each warp that ends rows of a tile, before anything else of it: the sums before have been read.
+  __device__ void enter(int turn) const {
+    if (kApart && turn > 0) arrive(kRead);
+  }
+  /// Until all have written; once a tile, by each warp that ends rows of it.
+  __device__ void wait() const { sync(kWritten); }
+  /// Instead, by each that ends none where those who write do it.
+  __device__ void pass() const { arrive(kWritten); }
   /// The block's sums of four outputs.
   __device__ float4 at(int row, int output) const {
     float4 total = part(0, row, output);
@@ -91,28 +96,30 @@ class Meeting {
     for (int g = 1; g < kGroups; ++g) total = sum_of(total, part(g, row, output));
     return total;
   }
-  /// By each warp that waited, when it has read what it needs.
-  __device__ void leave() const {
-    __syncwarp();
-    if (threadIdx.x % 32 == 0) read_->arrive();
-  }
 
  private:
   __device__ float4 part(int group, int row, int output) const {
     return *reinterpret_cast<const float4*>(sums_ + (group * kRoom + row) * kPadded + output);
   }
 
-  CopyBarrier* written_;
-  CopyBarrier* read_;
+  // The hardware's numbered barriers; 0 is the whole block's.
+  static constexpr int kWritten = 1;
+  static constexpr int kRead = 2;
+  __device__ void sync(int barrier) const {
+    asm volatile("barrier.cta.sync %0, %1;" ::"r"(barrier), "r"(threads_) : "memory");
+  }
+  __device__ void arrive(int barrier) const {
+    asm volatile("barrier.cta.arrive %0, %1;" ::"r"(barrier), "r"(threads_) : "memory");
+  }
+
   float* sums_;  // [kGroups][kRoom][kPadded]
+  int threads_;  // of either barrier
 };
 
 /// A warp that ends tiles: rows `index`, index + kCount, ... of kMaxRows, 128 outputs of a row at a time.
 template <int kMaxRows, int kCount, SkinnyEnd kEnd, class Meets>
 class Finisher {
   static constexpr int kRows = (kMaxRows + kCount - 1) / kCount;
-  // Rows whose memory is read together.
-  static constexpr int kAtOnce = kRows < 2 ? kRows : kMaxRows > 16 ? 4 : 2;
 
  public:
   __device__ Finisher(const SkinnyParams& params, const Meets& meeting, int index)
@@ -132,52 +139,47 @@ class Finisher {
   __device__ void end_tile(int tile, int turn) const {
     const int column = static_cast<int>(threadIdx.x) % 32 * 4;
     const auto block = static_cast<int>(blockIdx.x);
+    meeting_.enter(turn);
     if (block * p_.plan.per_block > tile * p_.plan.chunks) {
-      meeting_.wait(turn);
+      meeting_.wait();
       for (int row = index_; row < p_.rows; row += kCount) shared_.send(row, column, meeting_.at(row, column));
     } else {
-      const TileEnd<kEnd> end(p_, tile, column);
-#pragma unroll
-      for (int first = 0; first < kRows; first += kAtOnce) {
-        if (index_ + first * kCount < p_.rows) end_rows(end, tile, turn, column, first);
-      }
+      end_rows(TileEnd<kEnd>(p_, tile, column), tile, column);
     }
-    meeting_.leave();
   }
 
  private:
-  __device__ void end_rows(const TileEnd<kEnd>& end, int tile, int turn, int column, int first) const {
-    typename TileEnd<kEnd>::Before before[kAtOnce];
-    float4 totals[kAtOnce];
+  __device__ void end_rows(const TileEnd<kEnd>& end, int tile, int column) const {
+    typename TileEnd<kEnd>::Before before[kRows];
+    float4 totals[kRows];
     const auto for_each_row = [&](auto function) {
 #pragma unroll
-      for (int i = 0; i < kAtOnce; ++i) {
-        const int row = index_ + (first + i) * kCount;
+      for (int i = 0; i < kRows; ++i) {
+        const int row = index_ + i * kCount;
         if (row < p_.rows) function(i, row);
       }
     };
     for_each_row([&](int i, int row) { before[i] = end.before(row); });
-    add_up_others(tile, column, first, totals);
-    meeting_.wait(turn);
-    for_each_row([&](int i, int row) {
-      end.store(row, sum_of(meeting_.at(row, column), totals[i]), factors_[first + i], before[i]);
-    });
+    add_up_others(tile, column, totals);
+    meeting_.wait();
+    for_each_row(
+        [&](int i, int row) { end.store(row, sum_of(meeting_.at(row, column), totals[i]), factors_[i], before[i]); });
   }
   /// The sums of the tile's other blocks.
-  __device__ void add_up_others(int tile, int column, int first, float4 (&totals)[kAtOnce]) const {
-    constexpr int kBlocks = kAtOnce > 1 ? 2 : 4;  // together
+  __device__ void add_up_others(int tile, int column, float4 (&totals)[kRows]) const {
+    constexpr int kBlocks = kRows > 1 ? 2 : 4;  // together
     for (float4& total : totals) total = make_float4(0, 0, 0, 0);
     const int block = static_cast<int>(blockIdx.x);
     const int last = (tile * p_.plan.chunks + p_.plan.chunks - 1) / p_.plan.per_block;
 #pragma unroll 1
     for (int b = block + 1; b <= last; b += kBlocks) {
-      float4 shares[kBlocks][kAtOnce];
+      float4 shares[kBlocks][kRows];
       const auto for_each = [&](auto function) {
 #pragma unroll
         for (int k = 0; k < kBlocks; ++k) {
 #pragma unroll
-          for (int i = 0; i < kAtOnce; ++i) {
-            const int row = index_ + (first + i) * kCount;
+          for (int i = 0; i < kRows; ++i) {
+            const int row = index_ + i * kCount;
             if (b + k <= last && row < p_.rows) function(b + k, row, shares[k][i], totals[i]);
           }
         }

@@ -65,7 +65,7 @@ class FixedMultiplier {
     const int first_block = place.k * kBlocks;
 #pragma unroll
     for (int b = 0; b < kBlocks; ++b) {
-      // Zeros are what the copy engine puts in place of rows that are not there: the last one's, with room for fewer.
+      // Zeros are in place of the last row, with room for fewer (clear_missing_rows).
       const bool own = kTogether == 1 || in_pair / kRoom == b % kTogether;
       const int row = half + (own ? in_pair % kRoom : kFixedRows - 1);
       const int block = first_block + b;

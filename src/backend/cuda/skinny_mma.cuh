@@ -4,12 +4,12 @@
 // cost of mma is that of 8 rows even for one, and still a small part of what memory takes.
 //
 // A block takes a run of units (plan_skinny) and a ring of stages, one unit each: 128 bytes of each of the tile's 128
-// outputs, the activations of those inputs, and group scales. Two lanes have the copy engine fill stages, and run on
-// from tile to tile and through the ends of tiles, so that memory never waits for them. The warps that multiply go each
-// at its own pace: a barrier in shared memory says of each stage that it is full, another that all are done with it.
-// Four of them side by side cover the outputs, 32 each; two such rows of warps, a team, share a stage's inputs, and two
-// teams take turns with stages. Their sums meet in shared memory at the tile's end, in fixed order, where warps of
-// another kind (Finisher) take them.
+// outputs, the activations of those inputs, and group scales. One warp has stages filled with weights, one with inputs;
+// they run on from tile to tile and through the ends of tiles, so that memory never waits for them. The warps that
+// multiply go each at its own pace: a barrier in shared memory says of each stage that it is full, another that all are
+// done with it. Four of them side by side cover the outputs, 32 each; two such rows of warps, a team, share a stage's
+// inputs, and two teams take turns with stages. Their sums meet in shared memory at the tile's end, in fixed order,
+// where warps of another kind (Finisher) take them.
 //
 // Rows lie in a stage as the copy engine puts them, 16-byte chunk c of row r at c ^ (r % 8). A fragment's index g
 // (= lane / 4) stands for row_of(g), so that whichever lanes read together find their chunks in different banks.
@@ -24,7 +24,7 @@
 #include <type_traits>
 
 #include "backend/cuda/skinny_fixed.cuh"
-#include "backend/cuda/skinny_ring.cuh"
+#include "backend/cuda/skinny_inputs.cuh"
 
 namespace bamba::backend::cuda::skinny {
 
@@ -109,7 +109,7 @@ __global__ void __maxnreg__((S::kRegisters)) skinny_mma_kernel(const __grid_cons
   constexpr int kColumnTiles = S::kMaxRows / 8;
   constexpr int kTeams = S::kTeams;
   extern __shared__ __align__(1024) unsigned char memory[];
-  const SharedParts<Format, S> shared(memory);
+  const SharedParts<Format, S> shared(memory, p.rows);
   const int chunks = p.plan.chunks;
   const int begin = static_cast<int>(blockIdx.x) * p.plan.per_block;
   const int end = min(begin + p.plan.per_block, p.plan.tiles * chunks);
@@ -117,24 +117,23 @@ __global__ void __maxnreg__((S::kRegisters)) skinny_mma_kernel(const __grid_cons
   const int warp = thread / 32;
   const bool leads = thread % 32 == 0;
 
-  if (warp == S::kConsumers && leads) shared.start_barriers(p.rows);
+  if (warp == S::kConsumers && leads) shared.start_barriers();
   if constexpr (Format::kTableBytes > 0) {
     if (warp < S::kConsumers) Format::fill_table(shared.table, thread, S::kConsumers * 32);
   }
+  clear_missing_rows<Format, S>(shared.ring);
   __syncthreads();
   const int helper = warp - S::kConsumers;
   if (helper >= 0 && helper < S::kFillers) {
-    const Filler<Format, S, kEnd> filler(p, shared, begin, end);
     if (helper == 0) {
-      if (leads) filler.copy_weights();
+      if (leads) WeightFiller<Format, S, kEnd>(p, shared).copy(begin, end);
       wait_for_previous();
     } else {
       if constexpr (kEnd == SkinnyEnd::convolution) {
         // Tiles that the block begins are its to end.
         prefetch_convolution(p, (begin + chunks - 1) / chunks, (end - 1) / chunks, thread % 32, 32);
       }
-      wait_for_previous();
-      if (leads) filler.copy_inputs();
+      copy_inputs(p, shared, begin, end);
     }
     return;
   }
@@ -148,10 +147,10 @@ __global__ void __maxnreg__((S::kRegisters)) skinny_mma_kernel(const __grid_cons
     for (int tile = begin / chunks; tile * chunks < end; ++tile) finisher.end_tile(tile, turn++);
     return;
   }
+  const std::conditional_t<Format::kFixed, FixedMultiplier<Format, kEnd>, Nothing> fixed(p);
   wait_for_previous();
 
   if constexpr (!S::kApart) finisher.load_factors();
-  const std::conditional_t<Format::kFixed, FixedMultiplier<Format, kEnd>, Nothing> fixed(p);
   Sums<kColumnTiles> sums;
   const int team = warp / S::kTeamWarps;
   // Whoever begins early fetches from memory what L2 does not hold for long: not before all loads are under way.
@@ -184,7 +183,11 @@ __global__ void __maxnreg__((S::kRegisters)) skinny_mma_kernel(const __grid_cons
     if constexpr (Format::kFixed) join_sums<Format>(sums);
     shared.meeting.write(turn, sums);
     if constexpr (!S::kApart) {
-      if (finisher.has_rows()) finisher.end_tile(tile, turn);
+      if (finisher.has_rows()) {
+        finisher.end_tile(tile, turn);
+      } else {
+        shared.meeting.pass();
+      }
     }
   }
 }

@@ -65,8 +65,12 @@ enum class SkinnyEnd { plain, norm, convolution, gated };
 
 struct SkinnyParams {
   SkinnyPart parts[kSkinnyProducts];
-  CUtensorMap in;         // boxes of kBoxInputs x kMaxRows; of fixed point of a unit's inputs x 2 halves x kFixedRows
-  CUtensorMap in_scales;  // boxes of a unit's groups x kFixedRows
+  CUtensorMap in_boxes;  // of kBoxInputs x kMaxRows; of more than eight rows
+  const unsigned char* in;
+  int64_t in_stride_bytes;
+  int64_t in_half_bytes;  // from high bytes of fixed point to low ones
+  const unsigned char* in_scales;
+  int64_t in_scale_stride_bytes;
   bool fixed;
   int rows;
   int n_parts;

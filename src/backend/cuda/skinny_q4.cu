@@ -60,10 +60,21 @@ constexpr bool signs_are(uint64_t bytes, bool set) {
   return (bytes & 0x8080808080808080U) == (set ? 0x8080808080808080U : 0);
 }
 
+constexpr uint64_t reversed(uint64_t bytes) {
+  uint64_t result = 0;
+  for (int i = 0; i < 8; ++i) result |= (bytes >> (8 * i) & 0xFFU) << (8 * (7 - i));
+  return result;
+}
+
 /// Levels by byte permutations, four at a time, as integers. A permutation chooses among eight bytes by three bits of
 /// each selector; with the fourth it gives eight times the chosen byte's sign. So one among the lower levels, all
-/// negative, is -1 for codes from 8 on, and one among the upper levels, one more than they are and all positive, is 0
-/// for codes below: products with both are added up.
+/// negative, is -1 for codes from 8 on. The upper levels, one more than they are and all positive, are chosen by the
+/// codes' complements, highest first: those of codes below 8 have the fourth bit, and give 0. Products with both are
+/// added up.
+///
+/// Permutations, shifts and logic take turns in one pipe, which is what limits this loop. Complements are made in
+/// another one, by multiplication: -1 * v + -1. (A shift as a product's high half takes that one longer than it saves
+/// here.)
 template <int kRows>
 struct Q4FixedFormat : Q4Format {
   static constexpr bool kFixed = true;
@@ -78,22 +89,31 @@ struct Q4FixedFormat : Q4Format {
   struct Tables {
     uint32_t lower;
     uint32_t upper;
+    uint32_t minus_one;
 
-    /// zero: not known to the compiler, which would copy a constant in front of each use.
+    /// zero: not known to the compiler, which would copy a constant in front of each use, and not multiply by -1.
     explicit __device__ Tables(uint32_t zero)
-        : lower(static_cast<uint32_t>(kLower) + zero), upper(static_cast<uint32_t>(kUpper) + zero) {}
+        : lower(static_cast<uint32_t>(kLower) + zero),
+          upper(static_cast<uint32_t>(kUpper) + zero),
+          minus_one(zero - 1U) {}
+
+    __device__ uint32_t complement(uint32_t v) const {
+      uint32_t result = 0;
+      asm("mad.lo.u32 %0, %1, %2, %2;" : "=r"(result) : "r"(v), "r"(minus_one));
+      return result;
+    }
   };
 
   __device__ static void terms(const Tables& tables, const Raw& raw, int b, int term, uint32_t& first, uint32_t& last) {
     const uint32_t codes = codes_of(raw, b);
     const uint32_t next = codes >> 16;
-    first = term == 0 ? permute(tables.lower, kLower, codes) : permute(tables.upper, kUpper, codes ^ 0x8888U);
-    last = term == 0 ? permute(tables.lower, kLower, next) : permute(tables.upper, kUpper, next ^ 0x8888U);
+    first = term == 0 ? permute(tables.lower, kLower, codes) : permute(tables.upper, kUpper, tables.complement(codes));
+    last = term == 0 ? permute(tables.lower, kLower, next) : permute(tables.upper, kUpper, tables.complement(next));
   }
 
  private:
   static constexpr uint64_t kLower = q4_level_bytes(0);
-  static constexpr uint64_t kUpper = q4_level_bytes(8, 1);
+  static constexpr uint64_t kUpper = reversed(q4_level_bytes(8, 1));
   static_assert(signs_are(kLower, true) && signs_are(kUpper, false));
 
   /// By the low 16 bits of `selector`; nothing masks their signs here, as __byte_perm() does. low: of `bytes`.

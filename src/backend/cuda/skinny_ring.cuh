@@ -1,4 +1,4 @@
-// The two lanes of a block of a skinny product that have its stages filled.
+// How the stages of a block of a skinny product are filled, unit by unit; and with weights.
 #pragma once
 
 #include "backend/cuda/bulk_copy.cuh"
@@ -7,63 +7,55 @@
 
 namespace bamba::backend::cuda::skinny {
 
-/// A lane that has stages filled, unit by unit. (Whoever asks the copy engine for a copy waits until it has taken those
-/// before, and it takes them at the speed of memory. So weights and inputs are asked for by two.)
-template <class Format, class S, SkinnyEnd kEnd>
-class Filler {
- public:
-  __device__ Filler(const SkinnyParams& params, const SharedParts<Format, S>& shared, int begin, int end)
-      : p_(params), shared_(shared), begin_(begin), end_(end) {}
+/// A unit and the stage that it goes to.
+struct Cursor {
+  int tile;
+  int chunk;
+  int stage = 0;
+  int phase = 0;  // of the stage's barriers
+};
 
-  /// Weights are nobody's to write: they can come while the kernel before this one runs.
-  __device__ void copy_weights() const {
-    for_each_unit([&](const Cursor& at) {
-      shared_.full[at.stage].arrive_and_expect(kWeightBytes + S::kScaleBytes);
-      copy_weights(at);
-      if (at.chunk == 0) prefetch_end(at);
-    });
+/// function(unit) for units [begin, end), each when its stage is free.
+template <class S, class Shared, typename Function>
+__device__ void for_each_unit(const SkinnyParams& p, const Shared& shared, int begin, int end, Function function) {
+  const int chunks = p.plan.chunks;
+  Cursor at{begin / chunks, begin % chunks};
+#pragma unroll 1
+  for (int unit = begin; unit < end; ++unit) {
+    // At once in the first round: the phase before a barrier's first counts as ended.
+    shared.empty[at.stage].wait(at.phase ^ 1);
+    function(at);
+    if (++at.stage == S::kStages) {
+      at.stage = 0;
+      at.phase ^= 1;
+    }
+    if (++at.chunk == chunks) {
+      at.chunk = 0;
+      ++at.tile;
+    }
   }
-  /// Once the kernels before this one have ended.
-  __device__ void copy_inputs() const {
-    for_each_unit([&](const Cursor& at) {
-      shared_.full[at.stage].arrive_and_expect(S::kInputBytes);
-      copy_inputs(at);
+}
+
+/// For a lane. Weights are nobody's to write: they can come while the kernel before this one runs.
+template <class Format, class S, SkinnyEnd kEnd>
+class WeightFiller {
+ public:
+  __device__ WeightFiller(const SkinnyParams& params, const SharedParts<Format, S>& shared)
+      : p_(params), shared_(shared) {}
+
+  __device__ void copy(int begin, int end) const {
+    for_each_unit<S>(p_, shared_, begin, end, [&](const Cursor& at) {
+      shared_.full[at.stage].arrive_and_expect(kWeightBytes + S::kScaleBytes);
+      copy_unit(at);
+      if (at.chunk == 0) prefetch_end(at);
     });
   }
 
  private:
   static constexpr int kHalves = kEnd == SkinnyEnd::gated ? 2 : 1;
 
-  struct Cursor {
-    int tile;
-    int chunk;
-    int stage = 0;
-    int phase = 0;  // of the stage's barriers
-  };
-
-  /// function(unit) for each, when its stage is free.
-  template <typename Function>
-  __device__ void for_each_unit(Function function) const {
-    const int chunks = p_.plan.chunks;
-    Cursor at{begin_ / chunks, begin_ % chunks};
-#pragma unroll 1
-    for (int unit = begin_; unit < end_; ++unit) {
-      // At once in the first round: the phase before a barrier's first counts as ended.
-      shared_.empty[at.stage].wait(at.phase ^ 1);
-      function(at);
-      if (++at.stage == S::kStages) {
-        at.stage = 0;
-        at.phase ^= 1;
-      }
-      if (++at.chunk == chunks) {
-        at.chunk = 0;
-        ++at.tile;
-      }
-    }
-  }
-
   /// Codes of each half of the tile, scales of each.
-  __device__ void copy_weights(const Cursor& at) const {
+  __device__ void copy_unit(const Cursor& at) const {
     const CopyBarrier& full = shared_.full[at.stage];
     unsigned char* const to = shared_.ring + at.stage * S::kStageBytes;
 #pragma unroll
@@ -76,20 +68,6 @@ class Filler {
       for (int half = 0; half < kHalves; ++half) {
         copy_box(to + kWeightBytes + S::kActivationBytes + half * S::kScaleBytes / kHalves, part(at, half).group_scales,
                  first_output(at, half), at.chunk * Format::kStageGroups, full);
-      }
-    }
-  }
-  __device__ void copy_inputs(const Cursor& at) const {
-    const CopyBarrier& full = shared_.full[at.stage];
-    unsigned char* const to = shared_.ring + at.stage * S::kStageBytes + kWeightBytes;
-    if constexpr (Format::kFixed) {
-      constexpr int kRowBytes = S::kInputGroups * static_cast<int>(sizeof(float));
-      copy_box(to, p_.in, 0, 0, 0, at.chunk * S::kBoxes, full);
-      copy_box(to + S::kActivationBytes + S::kScaleBytes, p_.in_scales, at.chunk * kRowBytes, 0, full);
-    } else {
-#pragma unroll
-      for (int box = 0; box < S::kBoxes; ++box) {
-        copy_box(to + box * S::kBoxBytes, p_.in, at.chunk * Format::kStageInputs + box * kBoxInputs, 0, full);
       }
     }
   }
@@ -117,8 +95,6 @@ class Filler {
 
   const SkinnyParams& p_;
   const SharedParts<Format, S>& shared_;
-  int begin_;
-  int end_;
 };
 
 }  // namespace bamba::backend::cuda::skinny

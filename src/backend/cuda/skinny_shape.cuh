@@ -34,12 +34,14 @@ struct Shape {
   static constexpr int kTeamWarps = kSkinnyWarps;
   static constexpr int kConsumers = kTeams * kTeamWarps;
   static constexpr int kMaxRows = 8 * kColumnTiles;
-  // Two more have the copy engine fill stages: with weights, and with inputs.
+  // Two more have stages filled: with weights, and with inputs (skinny_inputs.cuh: its lanes ask for those of few
+  // rows).
   static constexpr int kFillers = 2;
-  // Rows whose sums have room. Up to two have a warp each that ends tiles while the others go on; of more, the first
-  // team's warps do it.
+  static constexpr bool kFeeds = kColumnTiles == 1;
+  // Rows whose sums have room. Warps of their own end their tiles, or the first team's.
   static constexpr int kRoom = kRowRoom;
-  static constexpr bool kApart = kRoom <= 2;
+  using Meets = Meeting<kTeams * kWarpsK, kRoom>;
+  static constexpr bool kApart = Meets::kApart;
   static constexpr int kFinishers = kApart ? kRoom : kTeamWarps;
   static constexpr int kThreads = (kConsumers + kFillers + (kApart ? kFinishers : 0)) * 32;
   static constexpr int kBoxes = Format::kStageInputs / (Format::kFixed ? kFixedBoxInputs : kBoxInputs);
@@ -52,7 +54,6 @@ struct Shape {
   // Swizzled boxes begin at multiples of 1024 bytes.
   static constexpr int kAlign = 1024;
   static constexpr int kStageBytes = (kWeightBytes + kInputBytes + kScaleBytes + kAlign - 1) / kAlign * kAlign;
-  using Meets = Meeting<kTeams * kWarpsK, kRoom>;
   static constexpr int kSumBytes = Meets::kBytes;
   static constexpr int kBarrierBytes = 2 * kMostStages * 8;
   // All that so many threads can have, as the warps of a quarter of a multiprocessor share 16,384; but one team of few
@@ -79,19 +80,18 @@ struct SharedParts {
   CopyBarrier* full;   // [kStages]: the stage's bytes are there
   CopyBarrier* empty;  // [kStages]: all warps are done with it
 
-  __device__ explicit SharedParts(unsigned char* memory)
+  __device__ SharedParts(unsigned char* memory, int rows)
       : table(memory),
         ring(table + Format::kTableBytes),
-        meeting(ring + S::kStages * S::kStageBytes),
+        meeting(ring + S::kStages * S::kStageBytes, min(rows, S::kFinishers)),
         full(reinterpret_cast<CopyBarrier*>(ring + S::kStages * S::kStageBytes + S::kSumBytes)),
         empty(full + S::kStages) {}
   /// By one thread, before others use them.
-  __device__ void start_barriers(int rows) const {
+  __device__ void start_barriers() const {
     for (int i = 0; i < S::kStages; ++i) {
-      full[i].start(S::kFillers);
+      full[i].start(1 + (S::kFeeds ? 32 : 1));
       empty[i].start(S::kTeamWarps);
     }
-    meeting.start(min(rows, S::kFinishers));
     publish_barriers();
   }
 };

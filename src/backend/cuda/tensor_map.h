@@ -24,18 +24,4 @@ struct TensorMapShape {
 /// GPU refuses, Error(unsupported) when the driver is too old.
 CUtensorMap tensor_map(const TensorMapShape& shape);
 
-/// Rows of bytes in two halves, of which a box takes both.
-struct HalvesMapShape {
-  const void* data;    ///< of the first half, aligned to 16 bytes
-  int64_t cols;        ///< a multiple of 128
-  int64_t rows;        ///< at least 1
-  int64_t row_bytes;   ///< from row to row; a multiple of 16
-  int64_t half_bytes;  ///< from half to half; a multiple of 16
-  int box_cols;        ///< a multiple of 128
-  int box_rows;
-};
-
-/// In shared memory [box_cols / 128][2][box_rows][128], swizzled as above. Coordinates: 0, row, half, column / 128.
-CUtensorMap tensor_map(const HalvesMapShape& shape);
-
 }  // namespace bamba::backend::cuda

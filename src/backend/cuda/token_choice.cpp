@@ -25,21 +25,27 @@ void TokenChoice::FreePinned::operator()(int32_t* memory) const {
   cudaFreeHost(memory);
 }
 
-int32_t* TokenChoice::device_ids(int64_t rows) {
-  return static_cast<int32_t*>(context_.scratch(CudaContext::columns, static_cast<size_t>(rows) * sizeof(int32_t)));
+TokenChoice::TokenChoice(CudaContext& context, OperationLists& lists)
+    : context_(context), lists_(lists), shared_(context.take(kSharedRows * sizeof(BestOfRow))) {
+  BAMBA_CUDA_CHECK(cudaMemsetAsync(shared_.floats(), 0, shared_.bytes(), context.stream));
 }
 
-void TokenChoice::download(const int32_t* ids, std::span<int64_t> columns) {
-  if (host_rows_ < columns.size()) {
-    host_ids_.reset();
-    host_rows_ = 0;
+int32_t* TokenChoice::ids(int64_t rows) {
+  if (id_rows_ < rows) {
+    context_.queue.finish();  // nobody writes to what goes away
+    ids_.reset();
+    id_rows_ = 0;
     void* memory = nullptr;
-    BAMBA_CUDA_CHECK(cudaMallocHost(&memory, columns.size() * sizeof(int32_t)));
-    host_ids_.reset(static_cast<int32_t*>(memory));
-    host_rows_ = columns.size();
+    BAMBA_CUDA_CHECK(cudaMallocHost(&memory, static_cast<size_t>(rows) * sizeof(int32_t)));
+    ids_.reset(static_cast<int32_t*>(memory));
+    id_rows_ = rows;
   }
-  context_.download(host_ids_.get(), ids, columns.size() * sizeof(int32_t));
-  std::copy_n(host_ids_.get(), columns.size(), columns.begin());
+  return ids_.get();
+}
+
+void TokenChoice::take(std::span<int64_t> columns) {
+  context_.queue.finish();
+  std::copy_n(ids_.get(), columns.size(), columns.begin());
 }
 
 void TokenChoice::best_columns(Matrix in, std::span<int64_t> columns) {
@@ -49,9 +55,10 @@ void TokenChoice::best_columns(Matrix in, std::span<int64_t> columns) {
   arguments.stride = in.stride;
   arguments.rows = in.rows;
   arguments.cols = in.cols;
-  arguments.columns = device_ids(in.rows);
+  arguments.columns = ids(in.rows);
+  arguments.shared = reinterpret_cast<BestOfRow*>(shared_.floats());
   context_.queue.push(&cuda::best_columns, arguments);
-  download(arguments.columns, columns);
+  take(columns);
 }
 
 void TokenChoice::draw_columns(Matrix in, std::span<const TokenDraw> draws, std::span<int64_t> columns) {
@@ -63,12 +70,12 @@ void TokenChoice::draw_columns(Matrix in, std::span<const TokenDraw> draws, std:
   arguments.stride = in.stride;
   arguments.rows = in.rows;
   arguments.vocab = in.cols;
+  arguments.ids = ids(in.rows);
   lists_.make_room(0, rows_.size() * sizeof(SamplingRow));
   arguments.settings = lists_.stage_list(rows_);
-  arguments.ids = device_ids(in.rows);
   arguments.report_broken = true;
   context_.queue.push(&sample<float>, arguments);
-  download(arguments.ids, columns);
+  take(columns);
 }
 
 }  // namespace bamba::backend::cuda

@@ -16,16 +16,17 @@ namespace bamba::backend::cuda {
 /// Backend::best_columns and Backend::draw_columns.
 class TokenChoice {
  public:
-  TokenChoice(CudaContext& context, OperationLists& lists) : context_(context), lists_(lists) {}
+  TokenChoice(CudaContext& context, OperationLists& lists);
 
   void best_columns(Matrix in, std::span<int64_t> columns);
   void draw_columns(Matrix in, std::span<const TokenDraw> draws, std::span<int64_t> columns);
 
  private:
-  /// Device memory for the ids of so many rows.
-  int32_t* device_ids(int64_t rows);
-  /// Brings them to the host: the one time in a step that it waits.
-  void download(const int32_t* ids, std::span<int64_t> columns);
+  /// Memory for the ids of so many rows, of the host and written by the GPU: no copy stands between a step and the
+  /// next.
+  int32_t* ids(int64_t rows);
+  /// What the GPU has written there: the one time in a step that the host waits.
+  void take(std::span<int64_t> columns);
 
   struct FreePinned {
     void operator()(int32_t* memory) const;
@@ -33,9 +34,10 @@ class TokenChoice {
 
   CudaContext& context_;
   OperationLists& lists_;
-  std::vector<SamplingRow> rows_;                  // kept for its memory
-  std::unique_ptr<int32_t, FreePinned> host_ids_;  // page-locked: the copy needs no other on its way
-  size_t host_rows_ = 0;
+  std::vector<SamplingRow> rows_;             // kept for its memory
+  std::unique_ptr<int32_t, FreePinned> ids_;  // page-locked
+  int64_t id_rows_ = 0;
+  Buffer shared_;  // [kSharedRows] of BestOfRow
 };
 
 }  // namespace bamba::backend::cuda
