@@ -46,7 +46,7 @@ TEST(CudaBestColumns, FirstOfTheLargestOrFirstThatIsNotFinite) {
         const auto any = [&] { return std::uniform_int_distribution<size_t>(0, cols - 1)(engine); };
         for (size_t r = 0; r < count; ++r) {
           auto row = normals(engine, cols);
-          const auto [first, second] = std::minmax(any(), any());
+          const auto [first, second] = std::minmax({any(), any()});
           if (r % 6 == 1) row[first] = row[second] = 100;
           if (r % 6 == 2) std::fill(row.begin(), row.end(), -3.0F);
           if (r % 6 == 3) row[second] = row[first] = std::numeric_limits<float>::quiet_NaN();
