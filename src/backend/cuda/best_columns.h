@@ -3,7 +3,6 @@
 
 #include <cuda_runtime.h>
 
-#include <cstddef>
 #include <cstdint>
 
 namespace bamba::backend::cuda {
@@ -21,7 +20,9 @@ struct BestColumnsArguments {
   int64_t stride;
   int64_t rows;
   int64_t cols;
-  int32_t* columns;   ///< [rows]: of the largest value, the first of equals; or -1 - the first that is not finite
+  /// [rows], memory that the GPU can write to: of the largest value, the first of equals; or -1 - the first that is not
+  /// finite
+  int32_t* columns;
   BestOfRow* shared;  ///< [kSharedRows], not shared by calls that may overlap in time
 };
 

@@ -69,7 +69,7 @@ class CudaBackend final : public Backend {
     context_.queue.flush();
     BAMBA_CUDA_CHECK(cudaMemcpyAsync(reinterpret_cast<std::byte*>(target.floats()) + offset, host, bytes,
                                      cudaMemcpyHostToDevice, context_.stream));
-    BAMBA_CUDA_CHECK(cudaStreamSynchronize(context_.stream));
+    context_.queue.wait();
   }
   void download(const Buffer& source, size_t offset, void* host, size_t bytes) override {
     context_.download(host, reinterpret_cast<std::byte*>(source.floats()) + offset, bytes);
@@ -95,7 +95,7 @@ class CudaBackend final : public Backend {
     context_.queue.flush();
     BAMBA_CUDA_CHECK(cudaMemcpy2DAsync(host, row_bytes(host_stride), from, row_bytes(stride), row_bytes(source.cols),
                                        static_cast<size_t>(source.rows), cudaMemcpyDeviceToHost, context_.stream));
-    BAMBA_CUDA_CHECK(cudaStreamSynchronize(context_.stream));
+    context_.queue.wait();
   }
   void upload_rows(const float* host, int64_t host_stride, Matrix target) override {
     if (target.rows == 0) return;
@@ -104,7 +104,7 @@ class CudaBackend final : public Backend {
     BAMBA_CUDA_CHECK(cudaMemcpy2DAsync(target.data, row_bytes(target.stride), host, row_bytes(host_stride),
                                        row_bytes(target.cols), static_cast<size_t>(target.rows), cudaMemcpyHostToDevice,
                                        context_.stream));
-    BAMBA_CUDA_CHECK(cudaStreamSynchronize(context_.stream));
+    context_.queue.wait();
   }
 
   // --- weights --------------------------------------------------------------------------------------------------

@@ -45,7 +45,8 @@ std::byte* LaunchQueue::append(Launch launch, Caller caller, size_t bytes) {
 }
 
 void LaunchQueue::make_room(size_t bytes, size_t lists) {
-  const bool begins = idle_ && operations_ >= kFirstOperations;
+  // Not where operations are timed one by one: the host's work would be in the time of the next.
+  const bool begins = idle_ && use_graphs_ && operations_ >= kFirstOperations;
   if (begins || staged_ + bytes + lists * kAlign > kStagingBytes) flush();
 }
 

@@ -29,7 +29,7 @@ struct SamplingArguments {
   int64_t vocab;
   /// Device, [rows]; null: the best token of every row, of equals the one with the lowest id.
   const SamplingRow* settings;
-  int32_t* ids;        ///< device, [rows]
+  int32_t* ids;        ///< [rows], memory that the GPU can write to
   float* logprobs;     ///< device, [rows]: log softmax of the logits as they came, at the id; or null
   bool report_broken;  ///< the id of a row whose logits are not all finite is -1 - that of the first that is not
 };

@@ -9,6 +9,7 @@
 
 #include "backend/cuda/early_launch.cuh"
 #include "backend/cuda/fixed_point.cuh"
+#include "backend/cuda/keep.cuh"
 #include "backend/cuda/scan_elements.cuh"
 #include "backend/cuda/scan_step.h"
 #include "backend/cuda/scan_time_step.cuh"
@@ -39,12 +40,6 @@ __device__ void read(const __nv_bfloat16* from, float (&v)[n]) {
 }
 __device__ float read(const __nv_bfloat16* from) {
   return __uint_as_float(uint32_t{__ldcg(reinterpret_cast<const unsigned short*>(from))} << 16);
-}
-
-/// Keeps an address in registers: the compiler would find it out again where it is used, behind the wait.
-template <typename T>
-__device__ void keep(const T*& address) {
-  asm volatile("" : "+l"(address));
 }
 
 /// Blocks in [columns of a head, heads, sequences].
@@ -143,10 +138,6 @@ __global__ __launch_bounds__(kThreads, 3) void step_kernel(const ScanArguments<_
   for (int i = 0; i < kRows; ++i) __stcs(state + i * pitch, make_float4(s[i][0], s[i][1], s[i][2], s[i][3]));
 }
 
-bool is_aligned(const void* pointer) {
-  return reinterpret_cast<uintptr_t>(pointer) % 8 == 0;
-}
-
 }  // namespace
 
 bool scan_step_runs(const ScanArguments<__nv_bfloat16>& args) {
@@ -154,7 +145,7 @@ bool scan_step_runs(const ScanArguments<__nv_bfloat16>& args) {
   const bool usual = shape.d_state == 4 * kGroups || shape.d_state == 8 * kGroups;
   return args.gate != nullptr && args.max_count == 1 && usual && shape.d_head % kColumns == 0 &&
          shape.n_heads * shape.d_head * shape.d_state <= std::numeric_limits<int>::max() && shape.n_heads <= 65535 &&
-         args.xbc_stride % 4 == 0 && is_aligned(args.xbc);
+         args.xbc_stride % 4 == 0 && reinterpret_cast<uintptr_t>(args.xbc) % 8 == 0;
 }
 
 void scan_step(cudaStream_t stream, const ScanArguments<__nv_bfloat16>& args) {

@@ -120,7 +120,7 @@ SkinnyParams params_of(const SkinnyArguments* products, int count, bool gated, A
     p.in = static_cast<const unsigned char*>(a.in);
     p.in_stride_bytes = a.in_stride * 2;
   }
-  if (a.rows > kJoinedRows) {
+  if (a.rows > kFedRows) {
     p.in_boxes = tensor_map(TensorMapShape{.data = a.in,
                                            .cols = a.weight.in,
                                            .rows = a.rows,

@@ -3,7 +3,6 @@
 
 #include <cuda_bf16.h>
 
-#include "backend/cuda/bulk_copy.cuh"
 #include "backend/cuda/shared_sums.cuh"
 #include "backend/cuda/skinny_ends.cuh"
 #include "backend/cuda/skinny_mma.h"

@@ -12,6 +12,7 @@
 
 #include <cstdint>
 
+#include "backend/cuda/keep.cuh"
 #include "backend/cuda/skinny_bytes.cuh"
 
 namespace bamba::backend::cuda::skinny {
@@ -29,11 +30,6 @@ __device__ inline void mma(int (&d)[4], uint32_t a0, uint32_t a1, uint32_t a2, u
 constexpr float kIntegerBase = 12582912.0f;
 constexpr int kIntegerBaseBits = 0x4B400000;
 static_assert(kFixedGroup * 128 * 128 < (1 << 22));
-
-/// Keeps a value in a register: the compiler does not know how to compute it again.
-__device__ inline void keep(uint32_t& value) {
-  asm volatile("" : "+r"(value));
-}
 
 // What a format provides, besides what skinny_shape.cuh says:
 //   kRowRoom                       1, 2 or 4: the most rows

@@ -1,8 +1,8 @@
 // The warp of a block of a skinny product that has inputs brought to its stages.
 //
-// Inputs of up to eight rows are asked for by the warp's lanes, 16 bytes each: what the copy engine was asked for comes
-// behind the weights that it was asked for before, and those fill memory's queues. More rows would be many such copies,
-// and take little of a product's time: the copy engine brings them.
+// Inputs of up to kFedRows rows are asked for by the warp's lanes, 16 bytes each: what the copy engine was asked for
+// comes behind the weights that it was asked for before, and those fill memory's queues. More rows would be many such
+// copies, and take little of a product's time: the copy engine brings them.
 #pragma once
 
 #include "backend/cuda/async_copy.cuh"

@@ -38,6 +38,9 @@ constexpr int skinny_row_room(int64_t rows) {
   return rows <= 8 ? 8 : rows <= 16 ? 16 : 32;
 }
 
+/// Most rows whose inputs a warp's lanes ask for; those of more come in boxes (skinny_inputs.cuh).
+constexpr int kFedRows = 8;
+
 /// Outputs of either product in a tile of two whose results are multiplied with each other.
 constexpr int kGatedTile = kSkinnyTile / 2;
 
@@ -65,7 +68,7 @@ enum class SkinnyEnd { plain, norm, convolution, gated };
 
 struct SkinnyParams {
   SkinnyPart parts[kSkinnyProducts];
-  CUtensorMap in_boxes;  // of kBoxInputs x kMaxRows; of more than eight rows
+  CUtensorMap in_boxes;  // of kBoxInputs x kMaxRows; of more than kFedRows rows
   const unsigned char* in;
   int64_t in_stride_bytes;
   int64_t in_half_bytes;  // from high bytes of fixed point to low ones

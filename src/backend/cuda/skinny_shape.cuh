@@ -37,7 +37,7 @@ struct Shape {
   // Two more have stages filled: with weights, and with inputs (skinny_inputs.cuh: its lanes ask for those of few
   // rows).
   static constexpr int kFillers = 2;
-  static constexpr bool kFeeds = kColumnTiles == 1;
+  static constexpr bool kFeeds = kMaxRows <= kFedRows;
   // Rows whose sums have room. Warps of their own end their tiles, or the first team's.
   static constexpr int kRoom = kRowRoom;
   using Meets = Meeting<kTeams * kWarpsK, kRoom>;
