@@ -3,6 +3,7 @@
 
 #include <cuda_bf16.h>
 
+#include "backend/cuda/bulk_copy.cuh"
 #include "backend/cuda/shared_sums.cuh"
 #include "backend/cuda/skinny_ends.cuh"
 #include "backend/cuda/skinny_mma.h"
@@ -55,18 +56,26 @@ __device__ inline float4 sum_of(const float4& a, const float4& b) {
 /// Where the sums of the warps that share outputs meet: kGroups of kWarpsOut warps side by side, for kRoom rows. Those
 /// who end rows wait for all, the others go on. A block's tiles are told by their number, its turn.
 ///
-/// Warps meet at the hardware's numbered barriers. (An mbarrier at which one lane of a warp arrives for all does as
-/// well, but tools that look for races take it for the arrival of that lane's writes alone.)
+/// That sums are written, and may be read, warps tell each other at one of the hardware's numbered barriers; that they
+/// have been read, and may be written over, at an mbarrier. (Either would do for both. Tools that look for races take an
+/// mbarrier at which one lane arrives for its warp for that lane's writes alone, and lose track of reads in front of
+/// numbered barriers where some arrive without waiting.)
 template <int kGroups, int kRoom>
 class Meeting {
  public:
-  static constexpr int kBytes = kGroups * kRoom * kPadded * 4;
+  static constexpr int kSumBytes = kGroups * kRoom * kPadded * 4;
+  static constexpr int kBytes = kSumBytes + static_cast<int>(sizeof(CopyBarrier));
   /// Up to two rows have a warp each that ends tiles while the others go on; of more, warps that write do it.
   static constexpr bool kApart = kRoom <= 2;
 
   /// readers: warps that end rows.
   __device__ Meeting(unsigned char* memory, int readers)
-      : sums_(reinterpret_cast<float*>(memory)), threads_((kGroups * kWarpsOut + (kApart ? readers : 0)) * 32) {}
+      : sums_(reinterpret_cast<float*>(memory)),
+        read_(reinterpret_cast<CopyBarrier*>(memory + kSumBytes)),
+        readers_(readers),
+        threads_((kGroups * kWarpsOut + (kApart ? readers : 0)) * 32) {}
+  /// By one thread, before others use it; publish_barriers() comes behind.
+  __device__ void start() const { read_->start(readers_ * 32); }
 
   /// A warp's sums.
   template <int kColumnTiles>
@@ -74,20 +83,27 @@ class Meeting {
     const int lane = static_cast<int>(threadIdx.x) % 32;
     const int warp = static_cast<int>(threadIdx.x) / 32;
     float* const to = sums_ + warp / kWarpsOut * (kRoom * kPadded) + warp % kWarpsOut * 32;
-    if (turn > 0) sync(kRead);
+    if (turn > 0) {
+      if (!kApart && warp < readers_) read_->arrive();
+      read_->wait((turn - 1) & 1);
+    }
     own.each(lane, [&](float v, int output, int row) {
       if (row < kRoom) to[row * kPadded + output] = v;
     });
-    if constexpr (kApart) arrive(kWritten);
+    if constexpr (kApart) pass();
   }
   /// By each warp that ends rows of a tile, before anything else of it: the sums before have been read.
   __device__ void enter(int turn) const {
-    if (kApart && turn > 0) arrive(kRead);
+    if (kApart && turn > 0) read_->arrive();
   }
   /// Until all have written; once a tile, by each warp that ends rows of it.
-  __device__ void wait() const { sync(kWritten); }
-  /// Instead, by each that ends none where those who write do it.
-  __device__ void pass() const { arrive(kWritten); }
+  __device__ void wait() const {
+    asm volatile("barrier.cta.sync %0, %1;" ::"r"(kWritten), "r"(threads_) : "memory");
+  }
+  /// Instead, by each that does not read.
+  __device__ void pass() const {
+    asm volatile("barrier.cta.arrive %0, %1;" ::"r"(kWritten), "r"(threads_) : "memory");
+  }
   /// The block's sums of four outputs.
   __device__ float4 at(int row, int output) const {
     float4 total = part(0, row, output);
@@ -101,18 +117,12 @@ class Meeting {
     return *reinterpret_cast<const float4*>(sums_ + (group * kRoom + row) * kPadded + output);
   }
 
-  // The hardware's numbered barriers; 0 is the whole block's.
-  static constexpr int kWritten = 1;
-  static constexpr int kRead = 2;
-  __device__ void sync(int barrier) const {
-    asm volatile("barrier.cta.sync %0, %1;" ::"r"(barrier), "r"(threads_) : "memory");
-  }
-  __device__ void arrive(int barrier) const {
-    asm volatile("barrier.cta.arrive %0, %1;" ::"r"(barrier), "r"(threads_) : "memory");
-  }
+  static constexpr int kWritten = 1;  // the numbered barrier; 0 is the whole block's
 
   float* sums_;  // [kGroups][kRoom][kPadded]
-  int threads_;  // of either barrier
+  CopyBarrier* read_;
+  int readers_;  // warps, the first ones where they write as well
+  int threads_;  // at the numbered barrier
 };
 
 /// A warp that ends tiles: rows `index`, index + kCount, ... of kMaxRows, 128 outputs of a row at a time.

@@ -92,6 +92,7 @@ struct SharedParts {
       full[i].start(1 + (S::kFeeds ? 32 : 1));
       empty[i].start(S::kTeamWarps);
     }
+    meeting.start();
     publish_barriers();
   }
 };
