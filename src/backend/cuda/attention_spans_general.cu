@@ -67,7 +67,7 @@ __global__ __launch_bounds__(kThreads) void spans_kernel(AttentionArguments<Elem
     const int r = i / width;
     const int e = i % width;
     const bool real = r < rows.rows && e < head_dim;
-    queries[r * line + e] = real ? as_float(a.queries[rows.offset(r, a.query_stride, kv_head, head_dim) + e]) : 0.0f;
+    queries[r * line + e] = real ? to_float(a.queries[rows.offset(r, a.query_stride, kv_head, head_dim) + e]) : 0.0f;
   }
 
   const float scale = score_scale(head_dim);
@@ -87,7 +87,7 @@ __global__ __launch_bounds__(kThreads) void spans_kernel(AttentionArguments<Elem
         // What nobody sees is 0: a weight of 0 times what memory happens to hold may be NaN.
         const bool real = token < here && e < head_dim;
         numbers[token * line + e] =
-            real ? as_float(source[layout.place(static_cast<int>(at % kPage) + token, e)]) : 0.0f;
+            real ? to_float(source[layout.place(static_cast<int>(at % kPage) + token, e)]) : 0.0f;
       }
     };
     load(page + layout.keys(kv_head));

@@ -32,7 +32,7 @@ __global__ __launch_bounds__(kThreads) void weights_kernel(AttentionWeightsArgum
   const int head = static_cast<int>(blockIdx.y);
   const int kv_head = head / static_cast<int>(a.shape.n_heads / a.shape.n_kv_heads);
   const Element* source = a.queries + (a.sequence.first + token) * a.query_stride + int64_t{head} * layout.head_dim;
-  for (int e = static_cast<int>(threadIdx.x); e < layout.head_dim; e += kThreads) query[e] = as_float(source[e]);
+  for (int e = static_cast<int>(threadIdx.x); e < layout.head_dim; e += kThreads) query[e] = to_float(source[e]);
   __syncthreads();
 
   float* weights = a.weights + head * a.head_stride + token * a.row_stride;
@@ -43,7 +43,7 @@ __global__ __launch_bounds__(kThreads) void weights_kernel(AttentionWeightsArgum
     const PageElement* keys = page_elements<PageElement>(a.pages[t / kPageTokens]) + layout.keys(kv_head);
     float score = 0;
     for (int e = 0; e < layout.head_dim; ++e) {
-      score = fmaf(query[e], as_float(keys[layout.place(static_cast<int>(t % kPageTokens), e)]), score);
+      score = fmaf(query[e], to_float(keys[layout.place(static_cast<int>(t % kPageTokens), e)]), score);
     }
     weights[t] = score * scale;
     best = fmaxf(best, score * scale);

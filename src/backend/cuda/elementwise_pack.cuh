@@ -1,9 +1,11 @@
-// Device code: several neighbouring elements as one load or store, and elements as f32.
+// Device code: several neighbouring elements as one load or store.
 #pragma once
 
 #include <cuda_bf16.h>
 
 #include <cstdint>
+
+#include "backend/cuda/element_float.cuh"
 
 namespace bamba::backend::cuda {
 
@@ -16,28 +18,12 @@ struct alignas(sizeof(T) * kCount < 16 ? sizeof(T) * kCount : 16) Pack {
   T at[kCount];
 };
 
-__device__ inline float as_float(float value) {
-  return value;
-}
-__device__ inline float as_float(__nv_bfloat16 value) {
-  return __bfloat162float(value);
-}
-/// To bf16 rounds to nearest even.
-template <typename T>
-__device__ T from_float(float value) {
-  if constexpr (sizeof(T) == sizeof(float)) {
-    return value;
-  } else {
-    return __float2bfloat16_rn(value);
-  }
-}
-
 /// kCount elements at `source`, which is aligned to the smaller of 16 bytes and all of them.
 template <int kCount, typename T>
 __device__ void load_floats(const T* source, float (&out)[kCount]) {
   const auto pack = *reinterpret_cast<const Pack<T, kCount>*>(source);
 #pragma unroll
-  for (int i = 0; i < kCount; ++i) out[i] = as_float(pack.at[i]);
+  for (int i = 0; i < kCount; ++i) out[i] = to_float(pack.at[i]);
 }
 template <int kCount, typename T>
 __device__ void store_floats(const float (&values)[kCount], T* target) {

@@ -29,8 +29,8 @@ __device__ void for_each_number(const KvCopyArguments& a, Copy copy) {
 template <typename PageElement>
 __global__ __launch_bounds__(kThreads) void read_kernel(KvCopyArguments a, float* keys, float* values) {
   for_each_number<PageElement>(a, [&](int64_t i, const PageElement* key, const PageElement* value) {
-    keys[i] = as_float(*key);
-    values[i] = as_float(*value);
+    keys[i] = to_float(*key);
+    values[i] = to_float(*value);
   });
 }
 

@@ -43,7 +43,7 @@ struct Tokens {
   int list_size = 0;
 
   __device__ float raw(int id) const {
-    const float value = as_float(logits[id]);
+    const float value = to_float(logits[id]);
     return value == value ? value : -INFINITY;
   }
   __device__ float scaled(float value) const {
@@ -288,7 +288,7 @@ __global__ __launch_bounds__(kSamplingThreads) void sample_kernel(SamplingArgume
     const int end = tokens.first(warp + 1);
 #pragma unroll 8
     for (int i = tokens.first(warp) + static_cast<int>(threadIdx.x % 32); i < end; i += 32) {
-      const float value = as_float(tokens.logits[i]);
+      const float value = to_float(tokens.logits[i]);
       if (!isfinite(value)) broken = min(broken, static_cast<uint32_t>(i));
       const uint64_t entry = uint64_t{score_key(tokens.raw(i))} << 32 | (0xFFFFFFFFU - static_cast<uint32_t>(i));
       best = entry > best ? entry : best;

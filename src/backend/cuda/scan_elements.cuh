@@ -8,27 +8,13 @@
 #include <type_traits>
 
 #include "backend/backend.h"
+#include "backend/cuda/element_float.cuh"
 
 namespace bamba::backend::cuda {
 
 /// Elements of 16 bytes.
 template <typename T>
 inline constexpr int kFullVector = 16 / sizeof(T);
-
-__device__ __forceinline__ float to_float(float v) {
-  return v;
-}
-__device__ __forceinline__ float to_float(__nv_bfloat16 v) {
-  return __bfloat162float(v);
-}
-template <typename T>
-__device__ __forceinline__ T from_float(float v) {
-  if constexpr (std::is_same_v<T, float>) {
-    return v;
-  } else {
-    return __float2bfloat16_rn(v);
-  }
-}
 
 /// Two bf16 in a word, the first in the low half.
 __device__ __forceinline__ uint32_t pack_bf16(float low, float high) {

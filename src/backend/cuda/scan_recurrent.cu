@@ -99,8 +99,7 @@ __device__ __forceinline__ void stage_inputs(const ScanArguments<T>& args, const
 template <typename T, int kVector, int kRows, bool kGates>
 __global__ __launch_bounds__(kThreads, kRows <= 8 ? 3 : 1) void recurrent_kernel(const ScanArguments<T> args,
                                                                                  const Layout layout) {
-  // What follows a gate is a product, whose blocks find no room while those of the one before run.
-  if constexpr (!kGates) let_next_begin();
+  let_next_begin();
   extern __shared__ float4 shared_memory[];
   auto* shared = reinterpret_cast<float*>(shared_memory);
   const ScanShape& shape = args.shape;
@@ -116,7 +115,7 @@ __global__ __launch_bounds__(kThreads, kRows <= 8 ? 3 : 1) void recurrent_kernel
   if constexpr (kVector == 4) {
     const int bytes =
         static_cast<int>(min(int64_t{width}, shape.d_head - first_column)) * static_cast<int>(sizeof(float));
-    if (!kGates && column == 0 && bytes > 0) {
+    if (column == 0 && bytes > 0) {
 #pragma unroll
       for (int i = 0; i < kRows; ++i) {
         if (n0 + i < shape.d_state) prefetch_to_l2(state + i * shape.d_head, bytes);
@@ -132,21 +131,15 @@ __global__ __launch_bounds__(kThreads, kRows <= 8 ? 3 : 1) void recurrent_kernel
   const int64_t own_column = head * shape.d_head + first_column + static_cast<int>(threadIdx.x) % width;
   const float norm_weight = kGates ? args.norm_weight[own_column] : 0.0f;
   const SequenceRows rows = args.sequences[blockIdx.y];
-  float s[kRows][kVector];
-  const auto load_states = [&] {
-#pragma unroll
-    for (int i = 0; i < kRows; ++i) {
-#pragma unroll
-      for (int v = 0; v < kVector; ++v) s[i][v] = 0;
-      if (inside && n0 + i < shape.d_state) load_state(state + i * shape.d_head, s[i]);
-    }
-  };
-  // The product before lets this kernel begin only after all before it have ended, and does not touch states.
-  if constexpr (kGates) load_states();
   wait_for_previous();
-  if constexpr (kGates) let_next_begin();
   if (rows.count == 0) return;
-  if constexpr (!kGates) load_states();
+  float s[kRows][kVector];
+#pragma unroll
+  for (int i = 0; i < kRows; ++i) {
+#pragma unroll
+    for (int v = 0; v < kVector; ++v) s[i][v] = 0;
+    if (inside && n0 + i < shape.d_state) load_state(state + i * shape.d_head, s[i]);
+  }
   // Decoding's only token.
   float gate = kGates ? to_float(args.gate[rows.first * args.gate_stride + own_column]) : 0.0f;
 
