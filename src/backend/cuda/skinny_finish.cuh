@@ -57,8 +57,8 @@ __device__ inline float4 sum_of(const float4& a, const float4& b) {
 /// who end rows wait for all, the others go on. A block's tiles are told by their number, its turn.
 ///
 /// That sums are written, and may be read, warps tell each other at one of the hardware's numbered barriers; that they
-/// have been read, and may be written over, at an mbarrier. (Either would do for both. Tools that look for races take an
-/// mbarrier at which one lane arrives for its warp for that lane's writes alone, and lose track of reads in front of
+/// have been read, and may be written over, at an mbarrier. (Either would do for both. Tools that look for races take
+/// an mbarrier at which one lane arrives for its warp for that lane's writes alone, and lose track of reads in front of
 /// numbered barriers where some arrive without waiting.)
 template <int kGroups, int kRoom>
 class Meeting {
@@ -97,13 +97,9 @@ class Meeting {
     if (kApart && turn > 0) read_->arrive();
   }
   /// Until all have written; once a tile, by each warp that ends rows of it.
-  __device__ void wait() const {
-    asm volatile("barrier.cta.sync %0, %1;" ::"r"(kWritten), "r"(threads_) : "memory");
-  }
+  __device__ void wait() const { asm volatile("barrier.cta.sync %0, %1;" ::"r"(kWritten), "r"(threads_) : "memory"); }
   /// Instead, by each that does not read.
-  __device__ void pass() const {
-    asm volatile("barrier.cta.arrive %0, %1;" ::"r"(kWritten), "r"(threads_) : "memory");
-  }
+  __device__ void pass() const { asm volatile("barrier.cta.arrive %0, %1;" ::"r"(kWritten), "r"(threads_) : "memory"); }
   /// The block's sums of four outputs.
   __device__ float4 at(int row, int output) const {
     float4 total = part(0, row, output);
