@@ -16,7 +16,8 @@ size_t rounded(size_t bytes) {
 }
 
 double gigabytes(size_t bytes) {
-  return static_cast<double>(bytes / 10'000'000) / 100;
+  const size_t hundredths = bytes / 10'000'000;  // rounded down
+  return static_cast<double>(hundredths) / 100;
 }
 
 }  // namespace

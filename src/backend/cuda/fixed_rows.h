@@ -18,7 +18,7 @@ namespace bamba::backend::cuda {
 constexpr int64_t kFixedGroup = 32;
 
 /// Most columns of rows that fixed_to_bf16() takes: it holds a row in 48 KB of shared memory, as bf16.
-constexpr int64_t kFixedMostCols = 24 * 1024;
+constexpr int64_t kFixedMostCols = int64_t{24} * 1024;
 
 /// In device memory, [rows, cols] with cols a multiple of kFixedGroup.
 struct FixedRows {
