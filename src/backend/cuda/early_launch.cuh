@@ -6,7 +6,7 @@
 //   * A kernel that launch_early() launches calls wait_for_previous() in every thread, whatever else the thread does or
 //     leaves. When it ends, all kernels before it have ended too: one that begins early behind it relies on that.
 //   * Before the wait it reads weights only, as nothing in a stream writes them, and what only kernels write that ended
-//     before the last one that lets its successor begin behind its own wait did (the states of a scan with a gate,
+//     before the last one that lets its successor begin behind its own wait did (the states of a step's scan,
 //     behind a product). It may fetch other memory to L2 (prefetch_to_l2), which holds whatever is written later as
 //     well.
 //   * let_next_begin() comes first of all in a short kernel: what begins early waits by itself. A long one calls it

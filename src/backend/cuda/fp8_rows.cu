@@ -4,19 +4,13 @@
 #include <cuda_fp8.h>
 
 #include "backend/cuda/check.h"
+#include "backend/cuda/element_float.cuh"
 #include "backend/cuda/fp8_weight.h"
 
 namespace bamba::backend::cuda {
 namespace {
 
 constexpr int kThreads = 256;
-
-__device__ float to_float(float value) {
-  return value;
-}
-__device__ float to_float(__nv_bfloat16 value) {
-  return __bfloat162float(value);
-}
 
 template <typename In>
 __global__ void __launch_bounds__(kThreads) fp8_rows_kernel(const __grid_constant__ Fp8RowsArguments a) {

@@ -5,26 +5,22 @@
 #include <algorithm>
 
 #include "backend/cuda/check.h"
+#include "backend/cuda/element_float.cuh"
 
 namespace bamba::backend::cuda {
 namespace {
 
 constexpr int kThreads = 256;
 
-__device__ void add(float& value, float bias) {
-  value += bias;
-}
-__device__ void add(__nv_bfloat16& value, float bias) {
-  value = __float2bfloat16_rn(__bfloat162float(value) + bias);
-}
-
 template <typename T>
 __global__ void __launch_bounds__(kThreads) add_bias_kernel(const __grid_constant__ AddBiasArguments a) {
   const int64_t col = int64_t{blockIdx.x} * kThreads + threadIdx.x;
   if (col >= a.cols) return;
   const float bias = a.bias[col];
-  for (int64_t row = blockIdx.y; row < a.rows; row += gridDim.y)
-    add(static_cast<T*>(a.out)[row * a.stride + col], bias);
+  for (int64_t row = blockIdx.y; row < a.rows; row += gridDim.y) {
+    T& value = static_cast<T*>(a.out)[row * a.stride + col];
+    value = from_float<T>(to_float(value) + bias);
+  }
 }
 
 }  // namespace
